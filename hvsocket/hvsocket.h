@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Hyper-V sockets: listen, accept, connect over a table of transports, with the semantics of the
+ * VM wildcards enforced the same everywhere.
+ *
+ * Who may be reached and who is let in is decided here, before the kernel is asked and before a
+ * byte is read: PARENT is the nearest enclosing host and nothing on a machine that is no guest;
+ * CHILDREN admits registered, running children only; LOOPBACK the same partition; ANY everyone;
+ * BROADCAST, and dialling ANY or CHILDREN, are refused with -EADDRNOTAVAIL. A connection whose
+ * peer may not come in is closed without a reply and counted.
+ */
+
+#include "hvsocket/address.h"
+
+#include <sys/types.h>
+
+/* One code per meaning, whatever the transport said. See hv_error_text(). */
+enum hv_error {
+	HV_ERROR_NONE,
+	HV_REFUSED,     /* nobody listens: -ECONNREFUSED, retryable */
+	HV_TIMEOUT,     /* -ETIMEDOUT, retryable */
+	HV_GONE,        /* the VM or peer went away: -ECONNRESET */
+	HV_BAD_ADDRESS, /* makes no sense here: -EADDRNOTAVAIL */
+	HV_DENIED,      /* -EACCES */
+	HV_DISABLED,    /* the service is disabled: -EOPNOTSUPP */
+	HV_UNSUPPORTED, /* no such family or type: -EAFNOSUPPORT */
+	HV_IN_USE,      /* -EADDRINUSE */
+	HV_OTHER,
+};
+/* Maps any negative errno that a transport may give, and what each means on that transport. */
+enum hv_error hv_error_from_errno(enum hv_scheme scheme, int error);
+int hv_error_to_errno(enum hv_error error);
+const char *hv_error_text(enum hv_error error);
+bool hv_error_retryable(enum hv_error error);
+
+/* A VM of ours: exists from before the VM starts until it is reaped. */
+struct hv_child {
+	struct hv_guid vm;
+	uint32_t cid;           /* vsock: its CID; hybrid: 0 */
+	const char *base;       /* hybrid: base path of its sockets; borrowed */
+	uid_t uid;              /* hybrid: who the VMM runs as */
+	bool running;
+	struct hv_child *next;
+};
+struct hv_children {
+	struct hv_child *first;
+};
+/* -EEXIST if the VM or its CID has a row already. Rows are borrowed. */
+int hv_children_add(struct hv_children *children, struct hv_child *child);
+void hv_children_remove(struct hv_children *children, struct hv_child *child);
+
+/* What a machine is; filled in once by hv_machine_probe(), by hand in tests. */
+struct hv_machine {
+	bool is_guest;          /* a guest-to-host transport exists */
+	bool has_loopback;      /* vsock_loopback is loaded */
+	uint32_t cid;           /* our own CID, VMADDR_CID_ANY if unknown */
+};
+/* Asks /dev/vsock for the CID and bind(2) for the transports; never connects. */
+void hv_machine_probe(struct hv_machine *ret);
+
+/* Who came in: labelled as Windows would. */
+struct hv_peer {
+	enum hv_vm_kind kind;   /* LOOPBACK, PARENT, ONE (a child), or ANY = unknown */
+	struct hv_address address;
+	uint32_t cid;           /* vsock */
+	uid_t uid;              /* unix */
+	pid_t pid;              /* unix; 0 if unknown */
+};
+
+/*
+ * May this peer come in? The one place of the rules; pure, so that tests can feed it.
+ * 0, or -EACCES.
+ */
+int hv_admit(const struct hv_address *listening, const struct hv_children *children,
+             const struct hv_peer *peer);
+
+struct hv_listener {
+	int fd;
+	struct hv_endpoint endpoint;
+	struct hv_children *children; /* borrowed; may be NULL */
+	uint64_t refused;             /* peers that were turned away */
+	bool owns_path;               /* hybrid, unix: unlink on close */
+};
+#define HV_LISTENER_NULL { .fd = -1 }
+
+/*
+ * Binds and listens, non-blocking. hybrid binds "<path>_<port>" (mode 0600) and refuses a directory
+ * that is not ours or that others may write. A stale socket is replaced only when connecting to it
+ * gives ECONNREFUSED; a live one is -EADDRINUSE.
+ */
+int hv_listen(struct hv_listener *ret, const struct hv_endpoint *endpoint,
+              struct hv_children *children, const struct hv_machine *machine);
+/*
+ * The next admitted connection as an fd (non-blocking, close-on-exec), -EAGAIN when there is none.
+ * Refused peers are closed and skipped. ret_peer may be NULL.
+ */
+int hv_accept(struct hv_listener *listener, struct hv_peer *ret_peer);
+void hv_listener_close(struct hv_listener *listener);
+
+/*
+ * Starts dialling: returns a non-blocking fd and sets *ret_pending while the connection is under
+ * way (wait for EPOLLOUT, then hv_connect_finish()). hybrid as a guest ("as_guest") connects to
+ * "<path>_<port>"; as a host it connects to "<path>" and the CONNECT line must be exchanged with
+ * hv_handshake().
+ */
+int hv_connect(const struct hv_endpoint *endpoint, const struct hv_machine *machine, bool as_guest,
+               bool *ret_pending);
+/* 0 or the connection's error, read from SO_ERROR. */
+int hv_connect_finish(int fd);
+
+/*
+ * The host's side of hybrid dialling: one write of "CONNECT <port>\n", then byte by byte the reply.
+ * Call at each readiness until it returns 0 (connected) or an error: -EAGAIN = not yet,
+ * -ECONNREFUSED = closed before the line (nobody listens), -EPROTO = not an OK line.
+ */
+struct hv_handshake {
+	bool sent;
+	size_t received;
+	char line[64];
+};
+int hv_handshake(int fd, const struct hv_endpoint *endpoint, struct hv_handshake *state);
+
+/* What the transport can do; upper layers choose by it (half-close or framed end of stream). */
+struct hv_capabilities {
+	bool half_close;        /* shutdown(SHUT_WR) reaches the peer */
+	bool peer_identity;
+	bool service_guid;      /* services outside the vsock template */
+};
+const struct hv_capabilities *hv_capabilities(enum hv_scheme scheme);
+
+int hv_shutdown(int fd, int how);

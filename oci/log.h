@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The log of the program: one line per event, to one fd. Library code logs at debug only; what is
+ * an error is returned, and told once by whoever answers for it.
+ */
+
+#include "hvsocket/base.h"
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+enum log_format {
+	LOG_FORMAT_TEXT, /* time="2026-…Z" level=error msg="…" */
+	LOG_FORMAT_JSON, /* {"level":"error","msg":"…","time":"2026-…Z"} */
+};
+
+/* fd is borrowed; -1 silences. */
+void log_init(int fd, enum log_format format, enum log_level level);
+/* "error", "warning" ("warn"), "info", "debug" ("trace"); -EINVAL. */
+int log_level_parse(const char *text, enum log_level *ret);
+void log_write(enum log_level level, const char *format, ...) printf_like(2, 3);
+bool log_wants(enum log_level level);
+/* RFC 3339 in UTC with nanoseconds: "2026-08-22T17:21:51.123456789Z". */
+#define TIME_TEXT 31
+struct timespec;
+const char *time_format(const struct timespec *time, char text[static TIME_TEXT]);
+
+#define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)
+#define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...) \
+	do { \
+		if (log_wants(LOG_LEVEL_DEBUG)) \
+			log_write(LOG_LEVEL_DEBUG, __VA_ARGS__); \
+	} while (0)
