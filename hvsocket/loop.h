@@ -23,7 +23,7 @@ typedef int source_fn(struct source *source, uint32_t got);
 
 struct source {
 	int fd;                 /* borrowed: source_deinit() does not close it */
-	uint32_t want;          /* EPOLLIN | EPOLLOUT | EPOLLPRI; 0 = only hang-up and error */
+	uint32_t want;          /* EPOLLIN | EPOLLOUT | EPOLLPRI; 0 = nothing, not even hang-up */
 	source_fn *fn;
 	struct loop *loop;
 	bool always_ready;
@@ -34,7 +34,8 @@ struct source {
 struct loop {
 	int epoll_fd;
 	bool stopping;
-	struct source *always_ready;
+	struct source *always_ready;    /* those of them that want something */
+	struct source *cursor;          /* the always-ready source that is called next in this turn */
 	struct epoll_event *fetched;    /* this turn's events, so that deinit can forget one */
 	size_t fetched_count;
 };
@@ -47,6 +48,7 @@ void loop_deinit(struct loop *loop);
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
+/* On an error *source is SOURCE_NULL. An fd can be in one source only: dup(2) it for a second. */
 int source_init(struct source *source, struct loop *loop, int fd, uint32_t want, source_fn *fn);
 /*
  * Changes what is waited for. With want 0 a source whose peer has hung up would be reported for
@@ -57,7 +59,7 @@ void source_deinit(struct source *source);
 /* source_deinit(), then closes the fd. */
 void source_close(struct source *source);
 
-/* A deadline. fn is called once per setting; the timerfd is owned. */
+/* A deadline. fn is called once per setting; the timerfd, made at the first setting, is owned. */
 struct timer;
 typedef int timer_fn(struct timer *timer);
 struct timer {
