@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * A process of a container, from clone3() to execve(). child_spawn() runs in the agent and returns at
+ * once; all that can block (mounts, hooks, name lookup, exec) happens in the child, which reports over a
+ * socket: READY (an init that now waits for its start), TERMINAL (a pty master comes along), FAILED (a
+ * fault), or end of file = execve succeeded.
+ */
+
+#include "oci/fault.h"
+#include "oci/spec.h"
+
+#include <sys/types.h>
+
+struct cgroup;
+
+struct child_plan {
+	const char *id;                 /* container id; NULL for a VM process */
+	const char *bundle;             /* directory that relative paths of the spec start from */
+	const struct oci_spec *spec;    /* the container's; NULL = VM process: the agent's own namespaces */
+	const struct oci_process *process;
+	bool exec;                      /* joins the container of init_pidfd; else this is the init */
+	int init_pidfd;
+	struct cgroup *cgroup;          /* the process is born in it; NULL = the agent's */
+	int stdio[3];                   /* borrowed; what becomes 0, 1, 2; ignored with a terminal, -1 = /dev/null */
+};
+
+struct child {
+	pid_t pid;                      /* in the agent's pid namespace */
+	int pidfd;
+	int report_fd;                  /* non-blocking; see child_report_read() */
+	int start_fd;                   /* an init: child_start() writes here; else -1 */
+};
+#define CHILD_NULL { .pidfd = -1, .report_fd = -1, .start_fd = -1 }
+
+/*
+ * Clones the child into its namespaces and cgroup, writes its id maps and lets it go. What fails
+ * before the clone is a negative errno with a fault and leaves nothing.
+ */
+int child_spawn(const struct child_plan *plan, struct child *ret, struct fault *fault);
+/* Lets an init that is READY run its program. The outcome comes over report_fd. */
+int child_start(struct child *child);
+void child_deinit(struct child *child); /* closes the fds; does not signal or reap */
+
+enum child_report_kind { CHILD_READY, CHILD_TERMINAL, CHILD_FAILED };
+struct child_report {
+	enum child_report_kind kind;
+	int error;              /* FAILED: negative errno */
+	struct fault fault;     /* FAILED */
+	int fd;                 /* TERMINAL: the pty master (non-blocking, close-on-exec), owned by the caller; else -1 */
+};
+/* 1: *ret is a report; 0: end of file (the program runs, or the child died); -EAGAIN: none yet. */
+int child_report_read(int report_fd, struct child_report *ret);
