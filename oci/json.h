@@ -48,6 +48,10 @@ const struct json *json_get(const struct json *object, const char *name);
 int json_write(struct buf *out, const struct json *value, bool escape_html);
 /* A string as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */
 int json_write_string(struct buf *out, const char *text, size_t length, bool escape_html);
+/* The same without the quotes and the queue: writes to out unless it is NULL, no NUL behind it, and
+ * returns the size: at most JSON_ESCAPED_MAX times length. */
+#define JSON_ESCAPED_MAX 6
+size_t json_escape(char *out, const char *text, size_t length, bool escape_html);
 
 struct json_field;
 struct json_type;

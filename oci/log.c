@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The lines look as logrus writes them, because those who read the logs of OCI runtimes expect
+ * that. A line goes out in one write(2), so that lines of several processes on one file or pipe do
+ * not mix, and no memory is allocated: what is logged may be that there is none.
+ *
+ * The time is split up here because gmtime_r(3) of some C libraries reads the time zone file.
+ */
+
+#include "oci/log.h"
+#include "oci/json.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define MESSAGE_MAX 2048
+
+static struct {
+	int fd;
+	enum log_format format;
+	enum log_level level;
+} state = { .fd = STDERR_FILENO, .format = LOG_FORMAT_TEXT, .level = LOG_LEVEL_INFO };
+
+/* By level; then the other names by which one may ask for it. */
+static const struct {
+	const char *name;
+	enum log_level level;
+} levels[] = {
+	{ "error", LOG_LEVEL_ERROR },
+	{ "warning", LOG_LEVEL_WARNING },
+	{ "info", LOG_LEVEL_INFO },
+	{ "debug", LOG_LEVEL_DEBUG },
+	{ "warn", LOG_LEVEL_WARNING },
+	{ "trace", LOG_LEVEL_DEBUG },
+};
+
+void log_init(int fd, enum log_format format, enum log_level level)
+{
+	state.fd = fd;
+	state.format = format;
+	state.level = level;
+}
+
+int log_level_parse(const char *text, enum log_level *ret)
+{
+	for (size_t i = 0; i < array_size(levels); i++) {
+		if (!strcmp(levels[i].name, text)) {
+			*ret = levels[i].level;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+bool log_wants(enum log_level level)
+{
+	return state.fd >= 0 && level <= state.level;
+}
+
+const char *time_format(const struct timespec *time, char text[static TIME_TEXT])
+{
+	/* Days to a date of the Gregorian calendar: years begin in March, so that the leap day is
+	 * the last; 719468 days lie between 0000-03-01 and 1970-01-01. */
+	uint64_t seconds = time->tv_sec > 0 ? (uint64_t)time->tv_sec : 0;
+	uint64_t days = seconds / 86400 + 719468;
+	unsigned second = (unsigned)(seconds % 86400);
+	uint64_t era = days / 146097;
+	unsigned day = (unsigned)(days % 146097);
+	unsigned year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+	day -= 365 * year + year / 4 - year / 100;
+	unsigned month = (5 * day + 2) / 153;
+	day -= (153 * month + 2) / 5;
+	month = month < 10 ? month + 3 : month - 9;
+	uint64_t full_year = era * 400 + year + (month <= 2);
+
+	snprintf(text, TIME_TEXT, "%04u-%02u-%02uT%02u:%02u:%02u.%09luZ",
+	         (unsigned)(full_year % 10000), month % 100, (day + 1) % 100, second / 3600 % 100,
+	         second / 60 % 60, second % 60, (unsigned long)time->tv_nsec % 1000000000);
+	return text;
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+	/* Static, not on the stack: the programs have one thread, and few lines are long. */
+	static char message[MESSAGE_MAX], line[MESSAGE_MAX * JSON_ESCAPED_MAX + 128];
+	char when[TIME_TEXT];
+	struct timespec now;
+	va_list args;
+	int saved = errno;
+
+	if (!log_wants(level))
+		return;
+	va_start(args, format);
+	int length = vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	if (length < 0)
+		goto out;
+	size_t size = min_size((size_t)length, sizeof(message) - 1);
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	time_format(&now, when);
+	const char *name = levels[level].name;
+	bool json = state.format == LOG_FORMAT_JSON;
+	int start = json ? snprintf(line, sizeof(line), "{\"level\":\"%s\",\"msg\":\"", name) :
+	                   snprintf(line, sizeof(line), "time=\"%s\" level=%s msg=\"", when, name);
+	size_t end = (size_t)start;
+	end += json_escape(line + end, message, size, false);
+	int rest = json ? snprintf(line + end, sizeof(line) - end, "\",\"time\":\"%s\"}\n", when) :
+	                  snprintf(line + end, sizeof(line) - end, "\"\n");
+	end += (size_t)rest;
+	while (write(state.fd, line, end) < 0 && errno == EINTR)
+		;
+out:
+	errno = saved;
+}
