@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The agent: one loop, one bridge, its containers and processes. */
+
+#include "agent/bridge.h"
+#include "agent/container.h"
+#include "agent/process.h"
+
+struct agent {
+	struct loop loop;
+	struct signals signals;
+	struct bridge bridge;
+	struct cgroup_mounts *cgroup_mounts;    /* probed at the first container */
+	struct container *containers;
+	struct process *processes;
+};
+
+int agent_init(struct agent *agent, const struct hv_endpoint *parent);
+/* Serves until it is told to power off. */
+int agent_run(struct agent *agent);
+void agent_deinit(struct agent *agent);
+
+/* The state of everything, in words, at most limit bytes. */
+int agent_dump(struct agent *agent, struct buf *out);

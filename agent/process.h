@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * One process that the host knows: a container's init, an exec in a container, or a process of the VM
+ * itself. It is known by its pid in the agent's pid namespace.
+ */
+
+#include "agent/child.h"
+#include "agent/stdio.h"
+
+#include <time.h>
+
+struct container;
+
+struct waiter {
+	struct request request;
+	struct process *process;
+	struct timer timeout;
+	struct waiter *next;
+};
+
+struct process {
+	struct agent *agent;
+	struct container *container;    /* NULL: of the VM */
+	bool init;
+	struct child child;
+	struct source report;
+	struct stdio stdio;
+	struct request starting;        /* ExecuteProcess, to be answered when the program runs */
+	struct arena arena;             /* of the process's description until it runs */
+	const struct oci_process *description;
+
+	bool running;                   /* execve succeeded */
+	bool reaped;
+	bool told;                      /* a wait has delivered the exit */
+	bool exit_complete;             /* the exit may be told */
+	uint32_t exit_code;
+	struct timespec exited_at;
+	struct stream_offsets offsets;
+	struct waiter *waiters;
+	struct process *next;           /* of the agent */
+};
+
+/* A new process without a child yet. container NULL: of the VM. Owned by the agent's list. */
+int process_new(struct agent *agent, struct container *container, bool terminal,
+                struct process **ret);
+void process_free(struct process *process);
+/* Clones it. What fails here leaves no child. */
+int process_spawn(struct process *process, const struct child_plan *plan, struct fault *fault);
+
+/* The newest process with this pid, NULL when unknown. container NULL: any. */
+struct process *process_find(struct agent *agent, const struct container *container, uint32_t pid);
+/* By the reaper, before the pid is released. status as of waitid(2): code and status. */
+void process_exited(struct process *process, int code, int status);
+
+/* Answers when the exit may be told, at once if so. timeout in ms, WAIT_FOREVER = none. */
+int process_wait(struct process *process, struct request *request, uint32_t timeout);
+int process_signal(struct process *process, int signal, enum signal_scope scope,
+                   struct fault *fault);
+/* Told by stdio when its last relay has finished. */
+void process_stdio_finished(struct process *process);
