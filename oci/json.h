@@ -60,10 +60,9 @@ struct json_writer;
 
 /*
  * How one kind of value is stored at a place in a struct.
- * absent: would it be left out? get: may refuse with json_refuse(); put: the inverse.
+ * absent: would it be left out (NULL: never)? get: may refuse with json_refuse(); put: the inverse.
  */
 struct json_codec {
-	size_t size;    /* of the member; checked where tables are made */
 	bool (*absent)(const struct json_field *field, const void *from);
 	int (*get)(struct json_reader *reader, const struct json *value,
 	           const struct json_field *field, void *to);
@@ -87,6 +86,8 @@ struct opt_u64 { bool set; uint64_t value; };
 struct opt_bool { bool set, value; };
 
 extern const struct json_codec
+	/* What stands for nothing, when a row has JSON_ALWAYS: "" for strings, [] and {} for lists
+	 * and maps, null for pointers and opt_*. */
 	json_bool,      /* bool */
 	json_i32,       /* int32_t */
 	json_i64,       /* int64_t */
@@ -98,7 +99,7 @@ extern const struct json_codec
 	json_str_list,  /* struct str_list */
 	json_str_map,   /* struct str_map */
 	json_enum,      /* int; .of = struct json_name[], ended by { NULL }; unset value = 0 */
-	json_object,    /* an embedded struct; .of = struct json_type */
+	json_object,    /* an embedded struct, absent when all of it is; .of = struct json_type */
 	json_pointer,   /* struct x *, NULL = absent; .of = struct json_type */
 	json_list,      /* LIST(struct x); .of = struct json_type */
 	json_i64_list,  /* LIST(int64_t) */
@@ -106,6 +107,35 @@ extern const struct json_codec
 	json_nested,    /* struct x *: a document inside a string; .of = struct json_type */
 	json_any,       /* struct json: kept as a tree */
 	json_nested_any;/* const char *: a string that must hold a JSON document, kept as text */
+
+/* Whether a member is what the codec stores there; checked by JSON_FIELD() at compile time. */
+#define JSON_IS(member, type) __builtin_types_compatible_p(__typeof__(member), type)
+#define JSON_HOLDS_bool(member) JSON_IS(member, bool)
+#define JSON_HOLDS_i32(member) JSON_IS(member, int32_t)
+#define JSON_HOLDS_i64(member) JSON_IS(member, int64_t)
+#define JSON_HOLDS_u16(member) JSON_IS(member, uint16_t)
+#define JSON_HOLDS_u32(member) JSON_IS(member, uint32_t)
+#define JSON_HOLDS_u64(member) JSON_IS(member, uint64_t)
+#define JSON_HOLDS_opt_bool(member) JSON_IS(member, struct opt_bool)
+#define JSON_HOLDS_opt_i64(member) JSON_IS(member, struct opt_i64)
+#define JSON_HOLDS_opt_u64(member) JSON_IS(member, struct opt_u64)
+#define JSON_HOLDS_str(member) JSON_IS(member, const char *)
+#define JSON_HOLDS_str_list(member) JSON_IS(member, struct str_list)
+#define JSON_HOLDS_str_map(member) JSON_IS(member, struct str_map)
+#define JSON_HOLDS_enum(member) (sizeof(member) == sizeof(int))
+#define JSON_HOLDS_object(member) (sizeof(member) > 0)
+#define JSON_HOLDS_pointer(member) (sizeof(*(member)) > 0)
+#define JSON_HOLDS_list(member) (JSON_IS((member).count, size_t) && sizeof(*(member).item) > 0)
+#define JSON_HOLDS_i64_list(member) JSON_IS((member).item, int64_t *)
+#define JSON_HOLDS_u32_list(member) JSON_IS((member).item, uint32_t *)
+#define JSON_HOLDS_nested(member) (sizeof(*(member)) > 0)
+#define JSON_HOLDS_any(member) JSON_IS(member, struct json)
+#define JSON_HOLDS_nested_any(member) JSON_IS(member, const char *)
+#define JSON_CHECK(condition) \
+	(0 * sizeof(struct { \
+		_Static_assert(condition, "the codec does not store into such a member"); \
+		int unused; \
+	}))
 
 struct json_name {
 	const char *name;
@@ -127,13 +157,16 @@ struct json_field {
 struct json_type {
 	size_t size;
 	const struct json_field *fields;        /* ended by a NULL name */
-	size_t item_size;                       /* unused by json.c; for lists = size */
 };
 
 /* One row: JSON_FIELD(struct oci_mount, destination, "destination", str, JSON_REQUIRED). The
  * optional last arguments are flags and .of. */
 #define JSON_FIELD(type, member, name_, codec_, ...) \
-	{ name_, &json_##codec_, offsetof(type, member), __VA_ARGS__ }
+	{ \
+		name_, &json_##codec_, \
+		offsetof(type, member) + JSON_CHECK(JSON_HOLDS_##codec_(((type *)0)->member)), \
+		__VA_ARGS__ \
+	}
 /* A row with a codec of the user's own, by full name. */
 #define JSON_FIELD_WITH(type, member, name_, codec_, ...) \
 	{ name_, &(codec_), offsetof(type, member), __VA_ARGS__ }
@@ -142,6 +175,24 @@ struct json_type {
 /* For codecs: refuses the value with "<path>: <text>", -EINVAL. */
 int json_refuse(struct json_reader *reader, const char *format, ...) printf_like(2, 3);
 struct arena *json_reader_arena(struct json_reader *reader);
+/* The same for memory that is exhausted: -ENOMEM. */
+int json_no_memory(struct json_reader *reader);
+/*
+ * A codec that looks inside its value says where it is, so that a refusal names the place: by member
+ * ("a.b"), by key of a map (a["b"]) or, with NULL names, by index (a[2]). The step is the caller's
+ * and lives until json_leave().
+ */
+struct json_step {
+	const struct json_step *up;
+	const char *member, *key;
+	size_t index;
+};
+void json_enter(struct json_reader *reader, struct json_step *step);
+void json_leave(struct json_reader *reader);
+/* What the codecs above do may be done for a part of a value too: json_str.get(reader, …). To write
+ * what none of them does, for an object or array piece by piece: */
+int json_put_raw(struct json_writer *writer, const char *text);
+int json_put_string(struct json_writer *writer, const char *text);
 
 /*
  * Decodes text into *to (which the caller has zeroed; set to zero by us on failure). Strings and lists
