@@ -75,6 +75,9 @@ struct control_process {
 	uint32_t host_pid;              /* as the host sees it, 0 if it cannot */
 	const char *exec;               /* "init", "exec" or "" for others */
 };
+struct control_figures {                /* of the sandbox process and its bridge */
+	uint64_t rss, fds, frames_in, frames_out, bytes_in, bytes_out;
+};
 struct control_reply {
 	struct reply_base base;
 	uint32_t pid;                   /* Create, Exec: the process */
@@ -84,7 +87,7 @@ struct control_reply {
 	LIST(struct control_container) containers;      /* State */
 	LIST(struct control_process) processes;         /* Processes */
 	struct statistics_v2 *statistics;
-	struct { uint64_t rss, fds, frames_in, frames_out, bytes_in, bytes_out; } sandbox; /* Statistics */
+	struct control_figures sandbox; /* Statistics */
 	const char *dump;
 };
 /* One event: {"Type":"start","Id":…}. */
