@@ -17,7 +17,7 @@
 /* Which controllers are where; probed once. */
 struct cgroup_mounts;
 /* Reads /proc/self/mountinfo and cgroup.controllers. Where no cgroup2 is mounted at all:
- * -ENOTSUP with a fault. `root` overrides "/sys/fs/cgroup" (tests). */
+ * -ENOTSUP with a fault. */
 int cgroup_mounts_probe(struct cgroup_mounts **ret, struct fault *fault);
 void cgroup_mounts_free(struct cgroup_mounts *mounts);
 
@@ -32,7 +32,13 @@ int cgroup_create(struct cgroup_mounts *mounts, const char *id, const struct oci
                   struct cgroup **ret, struct fault *fault);
 /* The v2 directory, for CLONE_INTO_CGROUP; borrowed. */
 int cgroup_fd(const struct cgroup *cgroup);
-/* Puts a process that was born in the v2 cgroup into the v1 ones too. 0 where there are none. */
+/*
+ * For a child between clone and exec, born in the v2 cgroup: enters the v1 ones too. 0 where there
+ * are none. Async-signal-safe; to be called while it has one thread and before its fds are closed
+ * or its namespaces changed. Much cheaper than cgroup_attach(), see cgroup.c.
+ */
+int cgroup_join(const struct cgroup *cgroup);
+/* The same from outside, for a process that runs already. Costs an RCU grace period (10 ms). */
 int cgroup_attach(struct cgroup *cgroup, pid_t pid, struct fault *fault);
 int cgroup_update(struct cgroup *cgroup, const struct oci_resources *resources,
                   struct fault *fault);
