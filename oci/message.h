@@ -47,7 +47,9 @@ const struct message *message_find(uint32_t type);
 /* Members of every request; ours are embedded first in each request struct as `base`. */
 struct request_base {
 	const char *container_id;
-	const char *activity_id;        /* 36-character GUID or NULL */
+	/* A GUID of 36 characters. Anything else, and NULL, is sent as zeros in a request and not at
+	 * all in a reply or notification. */
+	const char *activity_id;
 };
 struct error_record {
 	int32_t result;
@@ -111,14 +113,13 @@ struct negotiate_reply {
 struct container_config {
 	struct schema_version schema_version;
 	const char *oci_bundle_path;
-	struct oci_spec *oci_specification;     /* required by oci_spec_check(), not by the table */
+	struct oci_spec *oci_specification;     /* may be NULL; oci_spec_check() is the receiver's task */
 	const char *scratch_dir_path;
 };
 struct create_request {
 	struct request_base base;
 	struct container_config *container_config;
 };
-/* The host's form: OciSpecification is a tree that it need not understand. */
 extern const struct json_type container_config_type, create_request_type;
 struct create_reply {
 	struct reply_base base;
@@ -174,7 +175,7 @@ struct wait_reply {
 	struct stream_offsets *offsets;         /* session mode */
 };
 
-/* SignalProcess; scope: see signal_scope_names */
+/* SignalProcess; on the wire the scope is "process", "group", "session" or "container" */
 enum signal_scope { SCOPE_PROCESS, SCOPE_GROUP, SCOPE_SESSION, SCOPE_CONTAINER };
 struct signal_options {
 	int32_t signal;                         /* 0 = SIGKILL */
@@ -232,10 +233,12 @@ struct dump_reply {
 /* Notification, guest → host */
 struct notification {
 	struct request_base base;
-	const char *type;                       /* UnexpectedExit, GracefulExit, ForcedExit, OutOfMemory, StreamOffset */
+	/* UnexpectedExit, GracefulExit, ForcedExit, OutOfMemory, StreamOffset */
+	const char *type;
 	const char *operation;                  /* "None" */
 	int32_t result;
-	uint32_t process_id;                    /* OutOfMemory, StreamOffset: which process; 0 = left out */
+	/* OutOfMemory, StreamOffset: which process; 0 = left out */
+	uint32_t process_id;
 	uint64_t count;                         /* OutOfMemory: kills so far; 0 = left out */
 	uint64_t stream, offset;                /* StreamOffset */
 };
@@ -246,12 +249,15 @@ struct process_list {
 };
 extern const struct json_type process_list_type;
 
-/* StatisticsV2: containerd's cgroup v2 metrics in JSON (snake_case), plus the agent's own figures. */
+/* StatisticsV2: containerd's cgroup v2 metrics in JSON, plus the agent's own figures. */
 struct io_entry { uint64_t major, minor, rbytes, wbytes, rios, wios; };
 struct hugetlb_entry { uint64_t current, max; const char *pagesize; };
 struct statistics_v2 {
 	struct { uint64_t current, limit; } pids;
-	struct { uint64_t usage_usec, user_usec, system_usec, nr_periods, nr_throttled, throttled_usec; } cpu;
+	struct {
+		uint64_t usage_usec, user_usec, system_usec, nr_periods, nr_throttled,
+			throttled_usec;
+	} cpu;
 	struct {
 		uint64_t anon, file, kernel_stack, slab, sock, shmem, file_mapped, file_dirty,
 			file_writeback, inactive_anon, active_anon, inactive_file, active_file,
@@ -264,12 +270,12 @@ struct statistics_v2 {
 	struct { uint64_t rss, frames_in, frames_out, bytes_in, bytes_out; } agent;
 };
 extern const struct json_type statistics_v2_type;
-/* Statistics (plain mode): the same figures as containerd's cgroup v1 Metrics, under "LCOWMetrics". */
+/* Statistics (plain mode): the same as containerd's cgroup v1 metrics, under "LCOWMetrics". */
 extern const struct json_type statistics_v1_type; /* of struct statistics_v2 */
 
 /*
- * Encodes a payload as the peer expects: JSON with a final LF from the host, none and HTML-escaped from
- * the guest. -EMSGSIZE when it is longer than max - FRAME_HEADER.
+ * Encodes a payload as the peer expects: JSON with a final LF from the host, none and HTML-escaped
+ * from the guest. -EMSGSIZE when it is longer than max - FRAME_HEADER.
  */
 enum message_side { FROM_HOST, FROM_GUEST };
 int message_encode(const struct json_type *type, const void *from, enum message_side side,
