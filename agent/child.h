@@ -5,7 +5,7 @@
  * A process of a container, from clone3() to execve(). child_spawn() runs in the agent and returns at
  * once; all that can block (mounts, hooks, name lookup, exec) happens in the child, which reports over a
  * socket: READY (an init that now waits for its start), TERMINAL (a pty master comes along), FAILED (a
- * fault), or end of file = execve succeeded.
+ * fault), or end of file = execve succeeded (or the child was killed: reaping tells).
  */
 
 #include "oci/fault.h"
@@ -14,12 +14,21 @@
 #include <sys/types.h>
 
 struct cgroup;
+struct seccomp_program;
+
+/*
+ * Once, at the start of the agent: makes it non-dumpable, so that no container can look into a child
+ * that is about to join it, sets every signal to its default (SIGPIPE to ignored), and opens what
+ * child_spawn() needs to come back from other namespaces.
+ */
+int child_init(struct fault *fault);
 
 struct child_plan {
 	const char *id;                 /* container id; NULL for a VM process */
 	const char *bundle;             /* directory that relative paths of the spec start from */
 	const struct oci_spec *spec;    /* the container's; NULL = VM process: the agent's own namespaces */
 	const struct oci_process *process;
+	const struct seccomp_program *seccomp; /* compiled linux.seccomp of the container; NULL = none */
 	bool exec;                      /* joins the container of init_pidfd; else this is the init */
 	int init_pidfd;
 	struct cgroup *cgroup;          /* the process is born in it; NULL = the agent's */
@@ -29,17 +38,16 @@ struct child_plan {
 struct child {
 	pid_t pid;                      /* in the agent's pid namespace */
 	int pidfd;
-	int report_fd;                  /* non-blocking; see child_report_read() */
-	int start_fd;                   /* an init: child_start() writes here; else -1 */
+	int report_fd;                  /* EPOLLIN: call child_report_read() */
 };
-#define CHILD_NULL { .pidfd = -1, .report_fd = -1, .start_fd = -1 }
+#define CHILD_NULL { .pidfd = -1, .report_fd = -1 }
 
 /*
- * Clones the child into its namespaces and cgroup, writes its id maps and lets it go. What fails
- * before the clone is a negative errno with a fault and leaves nothing.
+ * Clones the child into its namespaces and cgroup, writes its id maps and lets it go. What fails here
+ * is a negative errno with a fault and leaves nothing, no process either. The plan may go afterwards.
  */
 int child_spawn(const struct child_plan *plan, struct child *ret, struct fault *fault);
-/* Lets an init that is READY run its program. The outcome comes over report_fd. */
+/* Lets an init that is READY run its program. The outcome comes over report_fd. -EPIPE: it is gone. */
 int child_start(struct child *child);
 void child_deinit(struct child *child); /* closes the fds; does not signal or reap */
 

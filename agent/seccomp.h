@@ -14,7 +14,13 @@ struct seccomp_program {
 	size_t count;
 	unsigned flags;         /* SECCOMP_FILTER_FLAG_* */
 };
+#define SECCOMP_PROGRAM_NULL { .filter = NULL }
+
+/* False in a build without libseccomp, where seccomp_compile() is -ENOTSUP with a fault. */
+extern const bool seccomp_built_in;
+/* Takes some milliseconds for a usual profile: a container does it once, for its init and every exec. */
 int seccomp_compile(const struct oci_seccomp *seccomp, struct seccomp_program *ret,
                     struct fault *fault);
+/* Needs no_new_privs, or CAP_SYS_ADMIN in effect. */
 int seccomp_load(const struct seccomp_program *program);
 void seccomp_deinit(struct seccomp_program *program);

@@ -16,8 +16,10 @@ struct user {
 	gid_t gid;
 	gid_t *groups;          /* owned */
 	size_t group_count;
-	char *home;             /* of the passwd entry of uid, "/" without one; owned */
 };
+#define USER_NULL { .uid = 0 }
 /* root_fd: the container's root directory. -EINVAL/-ENOENT: `user "nobody": not in the container's /etc/passwd`. */
 int user_resolve(int root_fd, const struct oci_user *asked, struct user *ret, struct fault *fault);
 void user_deinit(struct user *user);
+/* The home directory of the passwd entry of uid, "/" without one; malloc'd, NULL = out of memory. */
+char *user_home(int root_fd, uid_t uid);
