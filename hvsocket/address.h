@@ -7,10 +7,12 @@
  *
  *   hyperv://<GUID|any|children|parent|loopback|silohost>/<GUID|port>
  *   vsock://<cid|any|host|local|hypervisor>:<port>       (also vsock:<cid>:<port>, empty cid = any)
- *   hybrid:///abs/path:<port|GUID>                       (also hybrid:/abs/path, hvsock:///, vsock-mux:///)
+ *   hybrid:///abs/path:<port|GUID>                       (also hybrid:/abs/path, vsock-mux:///)
  *   unix:///abs/path                                     (also unix:/abs/path)
+ *   hvsock:///abs/path:<port>, hvsock://<VM>/<service>   (either of hybrid and hyperv)
  *
- * The port may be left out where the caller has a default.
+ * The port may be left out where the caller has a default. Schemes and names are understood in
+ * upper case, too.
  */
 
 #include "hvsocket/guid.h"
@@ -44,9 +46,10 @@ bool hv_address_equal(const struct hv_address *a, const struct hv_address *b);
 void hv_address_encode(const struct hv_address *address, uint8_t out[static HV_SOCKADDR_SIZE]);
 int hv_address_decode(const uint8_t *bytes, size_t size, struct hv_address *ret);
 /*
- * ↔ sockaddr_vm. To vsock: PARENT is CID 2, LOOPBACK 1, ANY and CHILDREN the wildcard; the service
- * must follow the template. -EADDRNOTAVAIL for what has no CID (a particular VM has none of its
- * own: see the child registry) or no port.
+ * ↔ sockaddr_vm. To vsock: PARENT is CID 2, LOOPBACK 1, ANY and CHILDREN the wildcard; the
+ * service must follow the template. -EADDRNOTAVAIL for what has no CID (a particular VM has none
+ * of its own: see the child registry) or no port. From vsock: a CID without a name of its own is
+ * ANY, that is, unknown.
  */
 int hv_address_to_vsock(const struct hv_address *address, struct sockaddr_vm *ret);
 void hv_address_from_vsock(const struct sockaddr_vm *vsock, struct hv_address *ret);
@@ -67,7 +70,7 @@ struct hv_endpoint {
 	uint32_t cid;              /* VSOCK; VMADDR_CID_ANY for any */
 	uint32_t port;             /* VSOCK, HYBRID, HYPERV with a template service */
 	bool has_port;
-	bool has_service;          /* HYBRID with a GUID outside the template, HYPERV with any service */
+	bool has_service;          /* HYBRID: a GUID outside the template; HYPERV: any service */
 	char path[HV_PATH_MAX];    /* HYBRID: base path; UNIX: path */
 };
 

@@ -47,15 +47,21 @@ struct hv_child {
 struct hv_children {
 	struct hv_child *first;
 };
-/* -EEXIST if the VM or its CID has a row already. Rows are borrowed. */
+/*
+ * -EEXIST if the VM, its CID or its base path has a row already, -EINVAL for what can be no child's
+ * CID or base path. Rows are borrowed.
+ */
 int hv_children_add(struct hv_children *children, struct hv_child *child);
 void hv_children_remove(struct hv_children *children, struct hv_child *child);
+/* NULL where there is no such row. */
+struct hv_child *hv_children_find(const struct hv_children *children, const struct hv_guid *vm);
 
 /* What a machine is; filled in once by hv_machine_probe(), by hand in tests. */
 struct hv_machine {
 	bool is_guest;          /* a guest-to-host transport exists */
 	bool has_loopback;      /* vsock_loopback is loaded */
 	uint32_t cid;           /* our own CID, VMADDR_CID_ANY if unknown */
+	const struct hv_children *children; /* whom we can dial by GUID; borrowed, may be NULL */
 };
 /* Asks /dev/vsock for the CID and bind(2) for the transports; never connects. */
 void hv_machine_probe(struct hv_machine *ret);
@@ -70,17 +76,18 @@ struct hv_peer {
 };
 
 /*
- * May this peer come in? The one place of the rules; pure, so that tests can feed it.
- * 0, or -EACCES.
+ * May this peer come in to who listens for address.vm? The one place of the rules; pure, so that
+ * tests can feed it. 0, or -EACCES.
  */
 int hv_admit(const struct hv_address *listening, const struct hv_children *children,
              const struct hv_peer *peer);
 
 struct hv_listener {
 	int fd;
-	struct hv_endpoint endpoint;
+	struct hv_endpoint endpoint;  /* of the carrier; address.vm: who is let in */
 	struct hv_children *children; /* borrowed; may be NULL */
 	uint64_t refused;             /* peers that were turned away */
+	bool is_guest;                /* the machine's: CID 2 is our parent */
 	bool owns_path;               /* hybrid, unix: unlink on close */
 };
 #define HV_LISTENER_NULL { .fd = -1 }
@@ -88,7 +95,14 @@ struct hv_listener {
 /*
  * Binds and listens, non-blocking. hybrid binds "<path>_<port>" (mode 0600) and refuses a directory
  * that is not ours or that others may write. A stale socket is replaced only when connecting to it
- * gives ECONNREFUSED; a live one is -EADDRINUSE.
+ * gives ECONNREFUSED; a live one is -EADDRINUSE. unix does the same without a rule for the
+ * directory.
+ *
+ * A hyperv address says itself who is let in; it is carried by AF_VSOCK, or by the hybrid socket of
+ * a child that has one. With vsock and hybrid the registry says it: where there is one, its running
+ * children; where there is none, everyone on vsock (local: the same partition), on hybrid sockets
+ * processes of our user and of root, and these always on unix sockets. machine may be NULL for
+ * hybrid and unix.
  */
 int hv_listen(struct hv_listener *ret, const struct hv_endpoint *endpoint,
               struct hv_children *children, const struct hv_machine *machine);
@@ -103,7 +117,8 @@ void hv_listener_close(struct hv_listener *listener);
  * Starts dialling: returns a non-blocking fd and sets *ret_pending while the connection is under
  * way (wait for EPOLLOUT, then hv_connect_finish()). hybrid as a guest ("as_guest") connects to
  * "<path>_<port>"; as a host it connects to "<path>" and the CONNECT line must be exchanged with
- * hv_handshake().
+ * hv_handshake(); the VMM there must run as the child's user (of machine->children), or as us,
+ * root or the owner of the directory. machine may be NULL for hybrid and unix.
  */
 int hv_connect(const struct hv_endpoint *endpoint, const struct hv_machine *machine, bool as_guest,
                bool *ret_pending);
@@ -113,7 +128,9 @@ int hv_connect_finish(int fd);
 /*
  * The host's side of hybrid dialling: one write of "CONNECT <port>\n", then byte by byte the reply.
  * Call at each readiness until it returns 0 (connected) or an error: -EAGAIN = not yet,
- * -ECONNREFUSED = closed before the line (nobody listens), -EPROTO = not an OK line.
+ * -ECONNREFUSED = closed before the line (nobody listens), -EPROTO = not an OK line. At once 0 on
+ * what needs no such line (vsock, unix), so that a host may call it on any connection that it has
+ * dialled. What follows the line is left in the socket.
  */
 struct hv_handshake {
 	bool sent;

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What stands behind hvsocket.h: one row for each carrier. The rows are called with endpoints that
+ * are complete (a port or a service where the carrier needs one) and that are their own.
+ */
+
+#include "hvsocket/hvsocket.h"
+
+#include <sys/socket.h>
+
+struct transport {
+	struct hv_capabilities capabilities;
+	bool needs_port;
+	/* Binds and listens: sets fd and owns_path. endpoint.address.vm says who is expected. */
+	int (*listen)(struct hv_listener *listener, const struct hv_machine *machine);
+	/* Who the accepted fd is, after the address that accept(2) gave. */
+	int (*label)(const struct hv_listener *listener, int fd,
+	             const struct sockaddr_storage *from, struct hv_peer *ret);
+	/* Undoes what listen left outside of the fd. May be NULL. */
+	void (*unlisten)(const struct hv_listener *listener);
+	int (*connect)(const struct hv_endpoint *endpoint, const struct hv_machine *machine,
+	               bool as_guest, bool *ret_pending);
+};
+
+extern const struct transport transport_vsock;
+extern const struct transport transport_hybrid;
+extern const struct transport transport_unix;
+
+/* A hyperv endpoint becomes the one that carries it on Linux; address stays what it was. */
+int hv_map_hyperv(struct hv_endpoint *endpoint, bool listening,
+                  const struct hv_children *children);
+
+/* -EADDRNOTAVAIL where dialling this CID would end somewhere else than it says. */
+int vsock_check_dial(uint32_t cid, const struct hv_machine *machine);
+int vsock_check_listen(const struct hv_guid *vm, const struct hv_machine *machine);
+void vsock_label(const struct sockaddr_vm *from, bool is_guest, const struct hv_children *children,
+                 struct hv_peer *ret);
+
+struct hv_child *hv_children_find_cid(const struct hv_children *children, uint32_t cid);
+struct hv_child *hv_children_find_base(const struct hv_children *children, const char *base);
+
+/* How the socket file is looked after. */
+struct unix_rules {
+	bool private_directory; /* owned by us, root or `owner`, and written by nobody else */
+	uid_t owner;            /* whose the socket becomes, so that this user can connect */
+};
+int unix_listen(const char *path, const struct unix_rules *rules);
+int unix_connect(const char *path);
+/* Fills in uid and pid, and LOOPBACK for our user and root, ANY for others. */
+int unix_label(int fd, struct hv_peer *ret);
