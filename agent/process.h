@@ -31,10 +31,12 @@ struct process {
 	struct arena arena;             /* of the process's description until it runs */
 	const struct oci_process *description;
 
-	bool running;                   /* execve succeeded */
+	bool ready;                     /* an init that waits for its start */
+	bool running;                   /* execve succeeded, or the child is gone without a word */
+	bool failed;                    /* it never ran; nobody needs to be told of its exit */
 	bool reaped;
 	bool told;                      /* a wait has delivered the exit */
-	bool exit_complete;             /* the exit may be told */
+	bool released;                  /* see process_release() */
 	uint32_t exit_code;
 	struct timespec exited_at;
 	struct stream_offsets offsets;
@@ -58,5 +60,18 @@ void process_exited(struct process *process, int code, int status);
 int process_wait(struct process *process, struct request *request, uint32_t timeout);
 int process_signal(struct process *process, int signal, enum signal_scope scope,
                    struct fault *fault);
-/* Told by stdio when its last relay has finished. */
+/*
+ * Connects the standard streams as the host asked for; connected() follows, from here or from the loop, and
+ * spawns or starts the process, or answers with process_fail().
+ */
+void process_connect(struct process *process, const struct execute_settings *settings,
+                     void (*connected)(struct process *process, int error));
+/* The exit may be told. */
+bool process_exit_tellable(const struct process *process);
+/* Its container goes: it is nobody's from now on, and freed when its output has ended. */
+void process_release(struct process *process);
+/* Told by stdio when an output or a relay has finished. May free the process. */
 void process_stdio_finished(struct process *process);
+/* Fails what is still to be answered, and forgets the process when nothing needs it any more. */
+void process_fail(struct process *process, const struct fault *fault);
+const char *process_container_id(const struct process *process);

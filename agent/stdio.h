@@ -16,21 +16,31 @@ struct process;
 
 enum { STDIO_IN, STDIO_OUT, STDIO_ERR, STDIO_COUNT };
 
+/* One of the three. */
+struct stdio_end {
+	struct stdio *stdio;
+	int ours;                       /* our end of the pipe; with a terminal a descriptor of the
+	                                   pty master of its own, none for STDIO_ERR */
+	int theirs;                     /* the process's end, until it was spawned */
+	uint64_t stream;                /* session mode: its id, 0 = not wanted */
+	bool open;                      /* the stream is attached and has not ended */
+	uint64_t ended_at;              /* bytes of an output stream that has ended */
+	struct outlet outlet;
+	struct source drain;            /* the host is gone: output goes nowhere, the process lives */
+	int connection;                 /* plain mode: the connection, until its relay has it */
+	struct relay relay;
+};
+
 struct stdio {
 	struct process *process;
 	bool terminal;
-	int ours[STDIO_COUNT];          /* our ends of the pipes, or the pty master (in and out) */
-	int theirs[STDIO_COUNT];        /* the process's ends, until it was spawned */
-
-	bool streams;                   /* attached to the session */
+	struct stdio_end end[STDIO_COUNT];
 	struct inlet in;
-	struct outlet out[STDIO_COUNT]; /* OUT and ERR */
-	bool in_open, out_open[STDIO_COUNT];
-	uint64_t stream_id[STDIO_COUNT];
+	uint32_t window;
+	uint32_t generation;            /* of the bridge when the streams were named */
 	struct timer settle;            /* a terminal that somebody holds open after its leader's exit */
-
 	struct dialer dialer;           /* plain mode: connections being made */
-	struct relay relay[STDIO_COUNT];
+	void (*connected)(struct process *process, int error);
 };
 
 /* Makes the pipes; with a terminal nothing, until stdio_terminal() brings the master. */
@@ -42,11 +52,8 @@ void stdio_spawned(struct stdio *stdio);
 int stdio_terminal(struct stdio *stdio, int master_fd);
 
 /* Names the streams that the host wants (id 0 = none); bytes flow from stdio_start() on. */
-int stdio_attach_streams(struct stdio *stdio, const struct stdio_streams *streams);
-/*
- * Plain mode: dials the ports that the flags ask for, in order. connected() is called from the loop, or
- * before the return when there is nothing to dial; a dial that fails: error < 0.
- */
+void stdio_attach_streams(struct stdio *stdio, const struct stdio_streams *streams);
+/* Plain mode: dials the ports that the flags ask for, in order; then connected() from the loop. */
 int stdio_attach_ports(struct stdio *stdio, const struct process_parameters *wanted,
                        const struct stdio_ports *ports,
                        void (*connected)(struct process *process, int error));
@@ -57,6 +64,8 @@ int stdio_start(struct stdio *stdio);
  * delivered before it tells of the exit (absent on a terminal).
  */
 void stdio_exited(struct stdio *stdio, struct stream_offsets *ret);
-/* Nothing flows any more: in plain mode the exit is answered only then. */
-bool stdio_finished(const struct stdio *stdio);
+/* No relay of plain mode flows any more: only then may the exit be answered. */
+bool stdio_relayed(const struct stdio *stdio);
+/* Nothing flows any more at all. */
+bool stdio_idle(const struct stdio *stdio);
 int stdio_resize(struct stdio *stdio, uint16_t height, uint16_t width);

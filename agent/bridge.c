@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The guest dials the host, never the other way round, so nothing listens in the VM. A lost connection is
+ * dialled again at once, then after 100 ms, doubling to a second: the host may be restarting, and there is
+ * nobody else to serve.
+ *
+ * Who may be answered is kept by "generation". In plain mode an answer is good on any later connection of the same
+ * host (GCS bridge v4 keeps its ids). With a session the unanswered requests belong to that session: a new
+ * one begins a new generation, and late answers to the old one are dropped.
+ */
+
+#include "agent/bridge.h"
+
+#include "agent/agent.h"
+#include "agent/request.h"
+#include "oci/log.h"
+
+#include <string.h>
+
+#define REDIAL_FIRST 100
+#define REDIAL_MAX 1000
+
+static void bridge_dial(struct bridge *bridge);
+
+static void bridge_redial(struct bridge *bridge)
+{
+	if (!bridge->redial_delay) {
+		bridge->redial_delay = REDIAL_FIRST;
+		timer_set(&bridge->redial, 1);
+		return;
+	}
+	timer_set(&bridge->redial, bridge->redial_delay);
+	bridge->redial_delay *= 2;
+	if (bridge->redial_delay > REDIAL_MAX)
+		bridge->redial_delay = REDIAL_MAX;
+}
+
+static int bridge_redial_due(struct timer *timer)
+{
+	bridge_dial(container_of(timer, struct bridge, redial));
+	return 0;
+}
+
+static int bridge_message(struct channel *channel, const struct frame *frame, const char *payload)
+{
+	struct bridge *bridge = container_of(channel, struct bridge, channel);
+	return request_handle(bridge->agent, frame, payload);
+}
+
+static void bridge_lost(struct channel *channel, int error)
+{
+	struct bridge *bridge = container_of(channel, struct bridge, channel);
+	log_info("bridge: connection lost%s%s", error ? ": " : "",
+	         error ? errno_text(error) : " (closed by the host)");
+	bridge->connected = false;
+	bridge->negotiated = false;
+	channel_deinit(channel);
+	bridge_redial(bridge);
+}
+
+static const struct channel_ops bridge_ops = {
+	.message = bridge_message,
+	.lost = bridge_lost,
+};
+
+static void bridge_connected(struct bridge *bridge, int fd)
+{
+	int error = channel_init(&bridge->channel, &bridge->agent->loop, fd, FRAME_HOST_MAX,
+	                         FRAME_PLAIN_MAX, &bridge_ops);
+	if (error < 0) {
+		log_error("bridge: %s", errno_text(error));
+		bridge_redial(bridge);
+		return;
+	}
+	bridge->connected = true;
+	bridge->redial_delay = 0;
+	log_debug("bridge: connected");
+}
+
+static int bridge_dialled(struct source *source, uint32_t got)
+{
+	(void)got;
+	struct bridge *bridge = container_of(source, struct bridge, dialing);
+	cleanup_close int fd = source->fd;
+	source_deinit(source);
+	int error = hv_connect_finish(fd);
+	if (error < 0) {
+		log_debug("bridge: dialling the host: %s", errno_text(error));
+		bridge_redial(bridge);
+		return 0;
+	}
+	bridge_connected(bridge, take_fd(&fd));
+	return 0;
+}
+
+static void bridge_dial(struct bridge *bridge)
+{
+	bool pending = false;
+	cleanup_close int fd = hv_connect(&bridge->parent, &bridge->machine, true, &pending);
+	if (fd < 0) {
+		log_debug("bridge: dialling the host: %s", errno_text(fd));
+		bridge_redial(bridge);
+		return;
+	}
+	if (!pending) {
+		bridge_connected(bridge, take_fd(&fd));
+		return;
+	}
+	int error = source_init(&bridge->dialing, &bridge->agent->loop, fd, EPOLLOUT, bridge_dialled);
+	if (error < 0) {
+		bridge_redial(bridge);
+		return;
+	}
+	take_fd(&fd); /* bridge_dialled() has it from the source */
+}
+
+int bridge_init(struct bridge *bridge, struct agent *agent, const struct hv_endpoint *parent)
+{
+	*bridge = (struct bridge){
+		.agent = agent,
+		.parent = *parent,
+		.dialing = SOURCE_NULL,
+		.redial = TIMER_NULL,
+		.channel = CHANNEL_NULL,
+	};
+	hv_machine_probe(&bridge->machine);
+	int error = timer_init(&bridge->redial, &agent->loop, bridge_redial_due);
+	if (error < 0)
+		return error;
+	bridge_dial(bridge);
+	return 0;
+}
+
+void bridge_deinit(struct bridge *bridge)
+{
+	source_close(&bridge->dialing);
+	timer_deinit(&bridge->redial);
+	if (bridge->connected)
+		channel_deinit(&bridge->channel);
+	bridge->connected = false;
+}
+
+static bool bridge_deliverable(const struct bridge *bridge, const struct request *request)
+{
+	return request->type && bridge->connected && request->generation == bridge->generation;
+}
+
+static void bridge_send(struct bridge *bridge, const struct request *request, struct buf *payload)
+{
+	int error = channel_send(&bridge->channel, MESSAGE_RESPONSE(request->type), request->id,
+	                         buf_head(payload), buf_length(payload));
+	if (error < 0)
+		log_error("bridge: answer to request %#x: %s", request->type, errno_text(error));
+}
+
+void bridge_fail(struct bridge *bridge, struct request *request, const struct fault *fault)
+{
+	if (bridge_deliverable(bridge, request)) {
+		struct buf payload = BUF(FRAME_PLAIN_MAX);
+		const char *activity = request->activity_id[0] ? request->activity_id : NULL;
+		log_debug("bridge: request %#x failed: %s", request->type, fault->text);
+		int error = message_encode_fault(fault, activity, bridge->channel.max_out, &payload);
+		if (error < 0)
+			log_error("bridge: encoding a fault: %s", errno_text(error));
+		else
+			bridge_send(bridge, request, &payload);
+		buf_deinit(&payload);
+	}
+	*request = (struct request){ 0 };
+}
+
+void bridge_reply(struct bridge *bridge, struct request *request, void *reply)
+{
+	if (!bridge_deliverable(bridge, request)) {
+		*request = (struct request){ 0 };
+		return;
+	}
+	/* Every reply struct begins with its base. */
+	struct reply_base *base = reply;
+	base->activity_id = request->activity_id[0] ? request->activity_id : NULL;
+	const struct message *message = message_find(request->type);
+	/* Before negotiation, and for an unknown message, there are only the base members. */
+	const struct json_type *type = message && message->reply ? message->reply : &base_reply_type;
+	struct buf payload = BUF(bridge->channel.max_out);
+	int error = message_encode(type, reply, FROM_GUEST, bridge->channel.max_out, &payload);
+	if (error < 0) {
+		struct fault fault;
+		fault_errno(&fault, error, "encoding the answer");
+		bridge_fail(bridge, request, &fault);
+	} else {
+		bridge_send(bridge, request, &payload);
+	}
+	buf_deinit(&payload);
+	*request = (struct request){ 0 };
+}
+
+void bridge_done(struct bridge *bridge, struct request *request)
+{
+	struct base_reply reply = { 0 };
+	bridge_reply(bridge, request, &reply);
+}
+
+bool bridge_notify(struct bridge *bridge, const struct notification *notification)
+{
+	if (!bridge->connected || !bridge->negotiated)
+		return false;
+	const struct message *message = message_find(MESSAGE_NOTIFICATION);
+	struct buf payload = BUF(bridge->channel.max_out);
+	int error = message_encode(message->request, notification, FROM_GUEST,
+	                           bridge->channel.max_out, &payload);
+	if (!error)
+		error = channel_send(&bridge->channel, MESSAGE_NOTIFICATION, 0, buf_head(&payload),
+		                     buf_length(&payload));
+	buf_deinit(&payload);
+	if (error < 0)
+		log_error("bridge: notification %s: %s", notification->type, errno_text(error));
+	return error >= 0;
+}
+
+bool bridge_in_session(const struct bridge *bridge)
+{
+	return bridge->negotiated && bridge->has_session;
+}
+
+struct hv_endpoint bridge_endpoint(const struct bridge *bridge, uint32_t port)
+{
+	struct hv_endpoint endpoint = bridge->parent;
+	endpoint.port = port;
+	endpoint.has_port = true;
+	endpoint.address.service = hv_guid_from_port(port);
+	return endpoint;
+}

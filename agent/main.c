@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* hvagent: the program. Options, then the agent. */
+
+#include "agent/agent.h"
+#include "oci/log.h"
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char usage[] =
+	"usage: hvagent [options]\n"
+	"\n"
+	"The agent of hvrun inside a utility VM: runs containers for the host that it dials.\n"
+	"\n"
+	"  --parent ENDPOINT   where the host is: vsock:host (default), or hybrid:/abs/base, which\n"
+	"                      stands for the unix sockets <base>_<port>\n"
+	"  --port N            port of the bridge (default 0x40000000)\n"
+	"  --log-level LEVEL   error, warning, info (default) or debug; the log goes to stderr\n"
+	"  --version           print the version\n"
+	"  --help              print this text\n";
+
+struct options {
+	const char *parent;
+	uint32_t port;
+	enum log_level level;
+};
+
+static int complain(const char *what, const char *value)
+{
+	fprintf(stderr, "hvagent: %s \"%s\"; see hvagent --help\n", what, value);
+	return -EINVAL;
+}
+
+static int parse_port(const char *text, uint32_t *ret)
+{
+	char *end;
+	errno = 0;
+	unsigned long long value = strtoull(text, &end, 0);
+	if (errno || *end || end == text || *text == '-' || !value || value >= UINT32_MAX)
+		return complain("bad --port", text);
+	*ret = (uint32_t)value;
+	return 0;
+}
+
+/* 1: done already (help, version). */
+static int parse_options(int argc, char **argv, struct options *ret)
+{
+	static const struct option table[] = {
+		{ "parent", required_argument, NULL, 'p' },
+		{ "port", required_argument, NULL, 'n' },
+		{ "log-level", required_argument, NULL, 'l' },
+		{ "version", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	int c, error = 0;
+	while (!error && (c = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		switch (c) {
+		case 'p':
+			ret->parent = optarg;
+			break;
+		case 'n':
+			error = parse_port(optarg, &ret->port);
+			break;
+		case 'l':
+			if (log_level_parse(optarg, &ret->level) < 0)
+				error = complain("bad --log-level", optarg);
+			break;
+		case 'v':
+			puts("hvagent version " HVRUN_VERSION);
+			return 1;
+		case 'h':
+			fputs(usage, stdout);
+			return 1;
+		default:
+			return -EINVAL; /* getopt_long has said it */
+		}
+	}
+	if (!error && optind < argc)
+		error = complain("unexpected argument", argv[optind]);
+	return error;
+}
+
+static int parse_parent(const struct options *options, struct hv_endpoint *ret)
+{
+	const char *text = options->parent, *why = NULL;
+	if (!strcmp(text, "vsock:host"))
+		text = "vsock://host:1"; /* the port is set below */
+	if (hv_endpoint_parse(text, ret, &why) < 0) {
+		fprintf(stderr, "hvagent: --parent \"%s\": %s\n", options->parent, why ? why : "bad endpoint");
+		return -EINVAL;
+	}
+	if (ret->scheme != HV_SCHEME_VSOCK && ret->scheme != HV_SCHEME_HYBRID)
+		return complain("--parent must be a vsock or hybrid endpoint, not", options->parent);
+	ret->port = options->port;
+	ret->has_port = true;
+	ret->address.service = hv_guid_from_port(options->port);
+	return 0;
+}
+
+/* 0, 1 and 2 must be something, or pipes would take their numbers. */
+static void hold_stdio(void)
+{
+	int fd;
+	do
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd <= 2);
+	close_fd(&fd);
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = {
+		.parent = "vsock:host",
+		.port = BRIDGE_PORT,
+		.level = LOG_LEVEL_INFO,
+	};
+	struct hv_endpoint parent;
+	int r = parse_options(argc, argv, &options);
+	if (r)
+		return r < 0;
+	if (parse_parent(&options, &parent) < 0)
+		return 1;
+	hold_stdio();
+	log_init(STDERR_FILENO, LOG_FORMAT_TEXT, options.level);
+	static struct agent agent;
+	struct fault fault = FAULT_NULL;
+	r = child_init(&fault);
+	if (!r && (r = agent_init(&agent, &parent)) < 0)
+		fault_errno(&fault, r, "starting");
+	if (!r && (r = agent_run(&agent)) < 0)
+		fault_errno(&fault, r, "event loop");
+	if (r < 0)
+		log_error("%s", fault.text);
+	agent_deinit(&agent);
+	return r < 0;
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Plain mode ends a stream with a half-close and waits for the host's close: that order is what makes output
+ * complete when the exit is answered. Look-alikes of vsock do not all carry a half-close, so there the wait
+ * is bounded: everything was handed to the transport by then.
+ */
+
+#include "agent/relay.h"
+
+#include "oci/log.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#define RELAY_HELD 65536
+#define DIAL_PAUSE 100
+
+static void dialer_next(struct dialer *dialer);
+
+static void dialer_finish(struct dialer *dialer, int error)
+{
+	source_deinit(&dialer->source);
+	timer_set(&dialer->retry, 0);
+	dialer->done(dialer, error);
+}
+
+static void dialer_failed(struct dialer *dialer, int error)
+{
+	if (error == -ETIMEDOUT && ++dialer->tries < DIALER_TRIES)
+		timer_set(&dialer->retry, DIAL_PAUSE);
+	else
+		dialer_finish(dialer, error);
+}
+
+static void dialer_connected(struct dialer *dialer, int fd)
+{
+	*dialer->fd[dialer->current++] = fd;
+	dialer->tries = 0;
+	/* The next one from the loop, so that done() never runs inside dialer_start(). */
+	timer_set(&dialer->retry, 1);
+}
+
+static int dialer_ready(struct source *source, uint32_t got)
+{
+	(void)got;
+	struct dialer *dialer = container_of(source, struct dialer, source);
+	cleanup_close int fd = source->fd;
+	source_deinit(source);
+	int error = hv_connect_finish(fd);
+	if (error < 0)
+		dialer_failed(dialer, error);
+	else
+		dialer_connected(dialer, take_fd(&fd));
+	return 0;
+}
+
+static void dialer_next(struct dialer *dialer)
+{
+	if (dialer->current == dialer->count) {
+		dialer_finish(dialer, 0);
+		return;
+	}
+	bool pending = false;
+	cleanup_close int fd = hv_connect(&dialer->endpoint[dialer->current], dialer->machine, true,
+	                                  &pending);
+	if (fd < 0) {
+		dialer_failed(dialer, fd);
+	} else if (!pending) {
+		dialer_connected(dialer, take_fd(&fd));
+	} else {
+		int error = source_init(&dialer->source, dialer->loop, fd, EPOLLOUT, dialer_ready);
+		if (error < 0)
+			dialer_finish(dialer, error);
+		else
+			take_fd(&fd);
+	}
+}
+
+static int dialer_retry(struct timer *timer)
+{
+	dialer_next(container_of(timer, struct dialer, retry));
+	return 0;
+}
+
+int dialer_start(struct dialer *dialer, struct loop *loop, const struct hv_machine *machine,
+                 void (*done)(struct dialer *dialer, int error))
+{
+	dialer->loop = loop;
+	dialer->machine = machine;
+	dialer->done = done;
+	int error = timer_init(&dialer->retry, loop, dialer_retry);
+	return error < 0 ? error : timer_set(&dialer->retry, 1);
+}
+
+void dialer_deinit(struct dialer *dialer)
+{
+	source_close(&dialer->source);
+	timer_deinit(&dialer->retry);
+}
+
+static void relay_close(struct relay *relay)
+{
+	source_deinit(&relay->from);
+	source_deinit(&relay->to);
+	timer_deinit(&relay->closing_bound);
+	close_fd(&relay->socket_fd);
+	close_fd(&relay->pipe_fd);
+	buf_deinit(&relay->held);
+	relay->active = false;
+}
+
+static void relay_finish(struct relay *relay)
+{
+	relay_close(relay);
+	relay->finished(relay);
+}
+
+static int relay_bound_over(struct timer *timer)
+{
+	relay_finish(container_of(timer, struct relay, closing_bound));
+	return 0;
+}
+
+/* Everything was written. */
+static void relay_end(struct relay *relay)
+{
+	if (!relay->output || relay->terminal) {
+		relay_finish(relay);
+		return;
+	}
+	relay->closing = true;
+	source_want(&relay->from, 0);
+	if (hv_shutdown(relay->socket_fd, SHUT_WR) < 0) {
+		relay_finish(relay);
+		return;
+	}
+	source_want(&relay->to, EPOLLIN);
+	if (relay->bound)
+		timer_set(&relay->closing_bound, relay->bound);
+}
+
+/* Writes what is held. False when the relay is over. */
+static bool relay_write(struct relay *relay)
+{
+	while (buf_length(&relay->held)) {
+		ssize_t n = relay->output
+			? send(relay->to.fd, buf_head(&relay->held), buf_length(&relay->held), MSG_NOSIGNAL)
+			: write(relay->to.fd, buf_head(&relay->held), buf_length(&relay->held));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0) {
+			/* Nobody reads any more: the source is closed, the process gets SIGPIPE. */
+			relay_finish(relay);
+			return false;
+		}
+		buf_consume(&relay->held, (size_t)n);
+	}
+	bool more = buf_length(&relay->held) > 0;
+	source_want(&relay->to, more ? EPOLLOUT : 0);
+	source_want(&relay->from, !more && !relay->source_ended ? EPOLLIN : 0);
+	if (!more && relay->source_ended) {
+		relay_end(relay);
+		return false;
+	}
+	return true;
+}
+
+static int relay_from(struct source *source, uint32_t got)
+{
+	(void)got;
+	struct relay *relay = container_of(source, struct relay, from);
+	char *room = buf_reserve(&relay->held, RELAY_HELD);
+	if (!room) {
+		relay_finish(relay);
+		return 0;
+	}
+	ssize_t n = read(source->fd, room, RELAY_HELD);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0)
+		relay->source_ended = true; /* also EIO: nobody holds the terminal any more */
+	else
+		buf_commit(&relay->held, (size_t)n);
+	relay_write(relay);
+	return 0;
+}
+
+static int relay_to(struct source *source, uint32_t got)
+{
+	struct relay *relay = container_of(source, struct relay, to);
+	if (relay->closing) {
+		char byte[64];
+		ssize_t n = read(source->fd, byte, sizeof(byte));
+		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+			relay_finish(relay);
+		return 0;
+	}
+	if ((got & (EPOLLERR | EPOLLHUP)) && !(got & EPOLLOUT)) {
+		relay_finish(relay);
+		return 0;
+	}
+	relay_write(relay);
+	return 0;
+}
+
+int relay_start(struct relay *relay, struct loop *loop, int socket_fd, int pipe_fd, bool output,
+                bool terminal, uint64_t bound, void (*finished)(struct relay *relay))
+{
+	*relay = (struct relay)RELAY_NULL;
+	relay->socket_fd = socket_fd;
+	relay->pipe_fd = pipe_fd;
+	relay->output = output;
+	relay->terminal = terminal;
+	relay->bound = bound;
+	relay->finished = finished;
+	relay->held = (struct buf)BUF(RELAY_HELD);
+	relay->active = true;
+	int error = timer_init(&relay->closing_bound, loop, relay_bound_over);
+	if (!error)
+		error = source_init(&relay->from, loop, output ? pipe_fd : socket_fd, EPOLLIN, relay_from);
+	if (!error)
+		error = source_init(&relay->to, loop, output ? socket_fd : pipe_fd, 0, relay_to);
+	if (error < 0)
+		relay_close(relay);
+	return error;
+}
+
+void relay_deinit(struct relay *relay)
+{
+	relay_close(relay);
+}
