@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adds up JUnit files: `summary.py FOLDER SUITE…`; fails when something failed or a suite is missing."""
+
+import sys
+import xml.etree.ElementTree as xml
+from pathlib import Path
+
+
+def count(path):
+    passed = failed = skipped = 0
+    for case in xml.parse(path).getroot().iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed += 1
+            print(f"FAILED {path.stem}: {case.get('classname')} {case.get('name')}")
+        elif case.find("skipped") is not None:
+            skipped += 1
+            why = case.find("skipped").get("message") or ""
+            print(f"skipped {path.stem}: {case.get('name')} {why}")
+        else:
+            passed += 1
+    return passed, failed, skipped
+
+
+def main():
+    folder, suites = Path(sys.argv[1]), sys.argv[2:]
+    names = []
+    for suite in suites:
+        names += ["sanitized-unit", "sanitized-fuzz"] if suite == "sanitized" else [suite]
+    total = [0, 0, 0]
+    for name in names:
+        path = folder / f"{name}.xml"
+        numbers = count(path) if path.exists() else (0, 0, 0)
+        if not numbers[0]:
+            print(f"FAILED {name}: no test ran")
+            numbers = (numbers[0], numbers[1] + 1, numbers[2])
+        total = [a + b for a, b in zip(total, numbers)]
+    print(f"{total[0]} passed, {total[1]} failed, {total[2]} skipped")
+    return 1 if total[1] else 0
+
+
+sys.exit(main())
