@@ -363,15 +363,28 @@ static int scan(const char *text, size_t length, struct fault *fault)
 	return 0;
 }
 
-/* yajl says "parse error: trailing garbage" and a newline; the class of the error helps nobody. */
-static void yajl_reason(yajl_handle handle, struct parser *parser)
+/*
+ * Turns what stopped the parse into a fault. Reasons of yajl's look like "parse error: trailing
+ * garbage" and a newline; the class of the error helps nobody. It has read over the offending
+ * character, unless its lexer put that back.
+ */
+static int fault_of(yajl_handle handle, yajl_status status, bool at_end, struct parser *parser,
+                    const char *text, size_t length, struct fault *fault)
 {
-	unsigned char *text = yajl_get_error(handle, 0, NULL, 0);
-	const char *reason = strstr((char *)text, "error: ");
+	size_t read = yajl_get_bytes_consumed(handle);
 
-	reason = reason ? reason + strlen("error: ") : (char *)text;
-	stop(parser, -EINVAL, "%.*s", (int)strcspn(reason, ".\n"), reason);
-	yajl_free_error(handle, text);
+	if (status == yajl_status_error) {
+		unsigned char *message = yajl_get_error(handle, 0, NULL, 0);
+		const char *whole = (const char *)message, *reason = strstr(whole, "error: ");
+		if (!strncmp(whole, "lexical", strlen("lexical")) &&
+		    !strstr(whole, "invalid char in"))
+			read++;
+		reason = reason ? reason + strlen("error: ") : whole;
+		stop(parser, -EINVAL, "%.*s", (int)strcspn(reason, ".\n"), reason);
+		yajl_free_error(handle, message);
+	}
+	size_t offset = at_end ? length : read ? min_size(read - 1, length) : 0;
+	return fault_at(fault, parser->error, text, offset, parser->reason);
 }
 
 int json_parse(struct arena *arena, const char *text, size_t length, struct json *ret,
@@ -392,17 +405,13 @@ int json_parse(struct arena *arena, const char *text, size_t length, struct json
 	yajl_config(handle, yajl_dont_validate_strings, 1); /* scan() has, and more strictly */
 	const unsigned char *bytes = (const unsigned char *)text;
 	yajl_status status = yajl_parse(handle, bytes, length);
-	size_t offset = length;
-	if (status != yajl_status_ok)
-		offset = min_size(yajl_get_bytes_consumed(handle), length);
-	else
+	bool at_end = status == yajl_status_ok;
+	if (at_end)
 		status = yajl_complete_parse(handle);
-	if (status == yajl_status_error)
-		yajl_reason(handle, &parser);
-	if (status != yajl_status_ok)
-		error = fault_at(fault, parser.error, text, offset, parser.reason);
-	else
+	if (status == yajl_status_ok)
 		*ret = root;
+	else
+		error = fault_of(handle, status, at_end, &parser, text, length, fault);
 	yajl_free(handle);
 	free(parser.stack);
 	return error;
