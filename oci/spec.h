@@ -2,9 +2,12 @@
 #pragma once
 
 /*
- * The OCI runtime specification 1.2, as far as it concerns Linux: config.json as structs. spec.c has the
- * tables and the checks of meaning (absolute paths, known names, ranges); what passes oci_spec_decode()
- * can be relied on. Names are those of the specification in snake_case.
+ * The OCI runtime specification 1.2, as far as it concerns Linux: config.json as structs. Names are
+ * those of the specification in snake_case.
+ *
+ * The tables check meaning as well (absolute paths, known names, ranges), so what was decoded can
+ * be relied on. An empty string counts as an absent one, except in lists and maps, because writers
+ * in Go often do not distinguish them: texts are NULL or not empty, required ones not NULL.
  */
 
 #include "oci/json.h"
@@ -80,7 +83,7 @@ struct oci_id_mapping {
 typedef LIST(struct oci_id_mapping) oci_id_mappings;
 
 struct oci_mount {
-	const char *destination;                /* absolute, or relative to "/" with a warning at debug */
+	const char *destination;                /* absolute, or relative to "/" (old specs) */
 	const char *type, *source;
 	struct str_list options;
 	oci_id_mappings uid_mappings, gid_mappings;
@@ -119,15 +122,15 @@ struct oci_device {
 	char type;              /* 'c' (also for "u"), 'b' or 'p' */
 	const char *path;
 	int64_t major, minor;
-	struct opt_i64 file_mode;
+	struct opt_i64 file_mode;               /* permissions only */
 	uint32_t uid, gid;
 };
 
 struct oci_device_rule {        /* linux.resources.devices[] */
 	bool allow;
-	char type;              /* 'a', 'c', 'b' */
+	char type;              /* 'a' (also when absent), 'c', 'b' */
 	struct opt_i64 major, minor; /* unset or -1 = any */
-	unsigned access;        /* OCI_DEVICE_* */
+	unsigned access;        /* OCI_DEVICE_*; all of them when absent */
 };
 enum { OCI_DEVICE_MKNOD = 1, OCI_DEVICE_READ = 2, OCI_DEVICE_WRITE = 4 }; /* = BPF_DEVCG_ACC_* */
 
@@ -260,15 +263,18 @@ extern const struct json_type oci_spec_type, oci_process_type, oci_resources_typ
 
 /*
  * Decodes and checks a config.json for creation: besides the tables, `ociVersion` must be 1.x,
- * `process` (with args or a terminal) and `root` must be there, and what contradicts itself is refused (sysctl without
- * the namespace it belongs to, mappings without a user namespace, hostname without a uts namespace, time offsets
- * without a time namespace). -EINVAL with a fault as json_decode().
+ * `process` with args and `root` must be there, and what contradicts itself is refused: a sysctl
+ * without the namespace it belongs to, mappings without a user namespace and the reverse, hostname
+ * without a uts namespace, time offsets without a time namespace, masked paths without a mount
+ * namespace, an errno for a seccomp action that has none. -EINVAL with a fault as json_decode();
+ * *ret is zero then.
  */
 int oci_spec_decode(struct arena *arena, const char *text, size_t length, struct oci_spec *ret,
                     struct fault *fault);
 /* The same for a tree or a struct that was decoded as part of a message. */
 int oci_spec_check(const struct oci_spec *spec, struct fault *fault);
-/* Meaning of a process of its own (exec): args not empty, cwd absolute. */
+/* Meaning of a process of its own (exec): args not empty, cwd absolute, no soft limit above its
+ * hard one. */
 int oci_process_check(const struct oci_process *process, struct fault *fault);
 
 /* NULL when the container shares this namespace with its creator. */
@@ -282,11 +288,11 @@ const char *oci_annotation(const struct oci_spec *spec, const char *name);
 /* "CAP_CHOWN" ↔ 0 …, for messages and features. */
 extern const struct json_name oci_capability_names[];
 extern const struct json_name oci_rlimit_names[];
-/* Every SCMP_ACT_, SCMP_CMP_ and SCMP_ARCH_ name and filter flag that oci_spec_check() admits; NULL-ended. */
+/* Every SCMP_ACT_, SCMP_CMP_ and SCMP_ARCH_ name and filter flag that is admitted; NULL-ended. */
 extern const char *const oci_seccomp_actions[], *const oci_seccomp_operators[],
 	*const oci_seccomp_architectures[], *const oci_seccomp_flags[];
 
 /* An id of ours: 1…1024 of [A-Za-z0-9_+.-], not "." or "..". -EINVAL. */
 int oci_id_check(const char *id, struct fault *fault);
-/* Names and numbers of signals: "TERM", "SIGTERM", "15", "rtmin+3", any case. -EINVAL. */
+/* Names and numbers (1…64) of signals: "TERM", "SIGTERM", "15", "rtmin+3", any case. -EINVAL. */
 int oci_signal_parse(const char *text, int *ret);
