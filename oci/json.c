@@ -3,12 +3,12 @@
 /*
  * Text to tree, and the only file that knows yajl.
  *
- * yajl is used for what it does well, as a lexer and grammar that reports events. It is unmaintained
- * and has sharp edges, so everything else is kept from it: numbers stay text (its integers
- * overflow), trees are ours (its own recurse without bound, take the first of duplicate keys and
- * cut strings at NUL), and the text is scanned before it sees it, for wrong UTF-8 and for the
- * surrogate escapes that make some versions read past a string. It does not check malloc(3), so it
- * gets functions that end the process with a sentence instead.
+ * yajl is used for what it does well, as a lexer and grammar that reports events. It is not
+ * maintained and has sharp edges, so everything else is kept from it: numbers stay text (its
+ * integers overflow), trees are ours (its own recurse without bound, take the first of duplicate
+ * keys and cut strings at NUL), and the text is scanned before it sees it, for wrong UTF-8 and for
+ * the surrogate escapes that make some versions read past a string. It does not check malloc(3), so
+ * it gets functions that end the process with a sentence instead.
  *
  * The values of all open arrays and objects stand on one stack, which is freed after the parse; a
  * container that closes takes its values off it, into one piece of the arena.

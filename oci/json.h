@@ -22,14 +22,22 @@
 #define JSON_TEXT_MAX (4u << 20)        /* bytes of one document */
 #define JSON_ARENA (16u << 20)          /* a good arena limit for one document */
 
-enum json_kind { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+enum json_kind {
+	JSON_NULL,
+	JSON_FALSE,
+	JSON_TRUE,
+	JSON_NUMBER,
+	JSON_STRING,
+	JSON_ARRAY,
+	JSON_OBJECT,
+};
 
 /* An immutable value, owned by its arena. */
 struct json {
 	enum json_kind kind;
 	size_t length;                  /* bytes of text, or number of items */
 	union {
-		const char *text;       /* STRING: UTF-8 and a NUL; NUMBER: as it stood in the text */
+		const char *text;                       /* STRING, NUMBER (as it was); and a NUL */
 		const struct json_member *members;      /* OBJECT */
 		const struct json *items;               /* ARRAY */
 	};
@@ -178,9 +186,9 @@ struct arena *json_reader_arena(struct json_reader *reader);
 /* The same for memory that is exhausted: -ENOMEM. */
 int json_no_memory(struct json_reader *reader);
 /*
- * A codec that looks inside its value says where it is, so that a refusal names the place: by member
- * ("a.b"), by key of a map (a["b"]) or, with NULL names, by index (a[2]). The step is the caller's
- * and lives until json_leave().
+ * A codec that looks inside its value says where it is, so that a refusal names the place: by
+ * member ("a.b"), by key of a map (a["b"]) or, with NULL names, by index (a[2]). The step is the
+ * caller's and lives until json_leave().
  */
 struct json_step {
 	const struct json_step *up;
@@ -189,14 +197,14 @@ struct json_step {
 };
 void json_enter(struct json_reader *reader, struct json_step *step);
 void json_leave(struct json_reader *reader);
-/* What the codecs above do may be done for a part of a value too: json_str.get(reader, …). To write
- * what none of them does, for an object or array piece by piece: */
+/* What the codecs above do may be done for a part of a value too: json_str.get(reader, …). To
+ * write what none of them does, an object or array piece by piece: */
 int json_put_raw(struct json_writer *writer, const char *text);
 int json_put_string(struct json_writer *writer, const char *text);
 
 /*
- * Decodes text into *to (which the caller has zeroed; set to zero by us on failure). Strings and lists
- * live in the arena. -EINVAL with a fault such as
+ * Decodes text into *to (which the caller has zeroed; set to zero by us on failure). Strings and
+ * lists live in the arena. -EINVAL with a fault such as
  * `linux.namespaces[2].type: unknown value "pidd"` or `process: is required`.
  */
 int json_decode(struct arena *arena, const struct json_type *type, const char *text, size_t length,

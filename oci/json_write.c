@@ -17,8 +17,8 @@
 /* How a byte is written: as it is (0), as a backslash and this character, or specially. */
 enum { UNICODE = 1, HTML, WIDE };
 static const unsigned char escapes[256] = {
-	[0 ... 7] = UNICODE, ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', [0x0b] = UNICODE, ['\f'] = 'f',
-	['\r'] = 'r', [0x0e ... 0x1f] = UNICODE, ['"'] = '"', ['\\'] = '\\',
+	[0 ... 7] = UNICODE, ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', [0x0b] = UNICODE,
+	['\f'] = 'f', ['\r'] = 'r', [0x0e ... 0x1f] = UNICODE, ['"'] = '"', ['\\'] = '\\',
 	['&'] = HTML, ['<'] = HTML, ['>'] = HTML,
 	[0x80 ... 0xff] = WIDE, /* to be looked at as a character */
 };

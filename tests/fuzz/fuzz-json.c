@@ -19,7 +19,8 @@ static bool rewrite(const char *text, size_t size, bool escape_html, struct buf 
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-	struct buf first cleanup(buf_deinit) = BUF(1 << 22), second cleanup(buf_deinit) = BUF(1 << 22);
+	struct buf first cleanup(buf_deinit) = BUF(1 << 22);
+	struct buf second cleanup(buf_deinit) = BUF(1 << 22);
 
 	if (!rewrite((const char *)bytes, size, size & 1, &first))
 		return 0;

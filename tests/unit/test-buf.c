@@ -119,7 +119,7 @@ static void test_order(void **state)
 	}
 }
 
-/* A nearly full queue must not move all of itself for each small piece: that would be a terabyte. */
+/* A nearly full queue must not move all of itself for each piece: that would be a terabyte. */
 static void test_full_queue_is_cheap(void **state)
 {
 	const size_t limit = 8u << 20;

@@ -149,8 +149,8 @@ static int decode(struct arena *arena, const char *text, struct all *all, struct
 	return json_decode(arena, &all_type, text, strlen(text), all, fault);
 }
 
-static void assert_encoded(const struct json_type *type, const struct all *all, const char *expected,
-                           bool escape_html)
+static void assert_encoded(const struct json_type *type, const struct all *all,
+                           const char *expected, bool escape_html)
 {
 	struct buf out cleanup(buf_deinit) = BUF(1 << 20);
 
@@ -200,14 +200,16 @@ static void test_round_trips(void **state)
 		{ "{\"nested\":\"{\\\"inner\\\":{\\\"name\\\":\\\"a\\\"}}\"}", NULL },
 		{ "{\"nested\":\"{}\"}", NULL },
 		{ "{\"nested\":\" { \\\"x\\\" : 1 } \"}", "{\"nested\":\"{}\"}" },
-		{ "{\"nested\":\"{\\\"again\\\":\\\"{\\\\\\\"name\\\\\\\":\\\\\\\"a\\\\\\\"}\\\"}\"}",
+		{ "{\"nested\":\"{"
+		  "\\\"again\\\":\\\"{\\\\\\\"name\\\\\\\":\\\\\\\"a\\\\\\\"}\\\"}\"}",
 		  NULL },
 		{ "{\"any\":{\"b\":[1,2.5,null],\"a\":{}}}", NULL },
 		{ "{\"any\":false}", NULL },
 		{ "{\"nestedAny\":\" [1] \"}", NULL },
 		{ "{\"letters\":[\"c\",\"a\"]}", "{\"letters\":[\"a\",\"c\"]}" },
 		/* null is absence, unknown members are ignored, case does not matter. */
-		{ "{\"i32\":null,\"list\":null,\"object\":null,\"nested\":null,\"any\":null}", "{}" },
+		{ "{\"i32\":null,\"list\":null,\"object\":null,\"nested\":null,\"any\":null}",
+		  "{}" },
 		{ "{\"unknown\":{\"i32\":1},\"I32\":5,\"OPTBOOL\":true}",
 		  "{\"i32\":5,\"optBool\":true}" },
 		{ "{\"I32\":1,\"i32\":2}", "{\"i32\":2}" },
@@ -232,7 +234,8 @@ static void test_values(void **state)
 		"{\"bool\":true,\"i32\":-3,\"u64\":18446744073709551615,\"optI64\":0,"
 		"\"str\":\"x\",\"strList\":[\"a\",\"b\"],\"strMap\":{\"z\":\"1\",\"k\":\"2\"},"
 		"\"enum\":\"red\",\"object\":{\"name\":\"o\",\"number\":1},"
-		"\"pointer\":{\"name\":\"p\"},\"list\":[{\"name\":\"l0\"},{\"name\":\"l1\",\"number\":9}],"
+		"\"pointer\":{\"name\":\"p\"},"
+		"\"list\":[{\"name\":\"l0\"},{\"name\":\"l1\",\"number\":9}],"
 		"\"i64List\":[-1,2],\"u32List\":[3],\"nestedAny\":\"{}\","
 		"\"nested\":\"{\\\"list\\\":[{\\\"name\\\":\\\"n\\\"}]}\",\"any\":[1],"
 		"\"letters\":[\"b\"]}";
@@ -343,7 +346,8 @@ static void test_refusals(void **state)
 		  "nested: line 1, column 8: invalid object key (must be a string)" },
 		{ "{\"nested\":\"{\\\"list\\\":[{}]}\"}", "nested.list[0].name: is required" },
 		{ "{\"nested\":\"{\\\"again\\\":\\\"{}\\\"}\"}", "nested.again.name: is required" },
-		{ "{\"nested\":\"\\\"\\\\u0000\\\"\"}", "nested: line 1, column 2: NUL in a string" },
+		{ "{\"nested\":\"\\\"\\\\u0000\\\"\"}",
+		  "nested: line 1, column 2: NUL in a string" },
 		{ "{\"nestedAny\":\"{\"}", "nestedAny: line 1, column 2: premature EOF" },
 		{ "{\"nestedAny\":[]}", "nestedAny: is not a string" },
 		{ "{\"letters\":[\"a\",\"1\"]}", "letters[1]: \"1\" is no letter" },
@@ -366,7 +370,8 @@ static void test_refusals(void **state)
 
 static void test_no_memory(void **state)
 {
-	static const char text[] = "{\"list\":[{\"name\":\"a\"},{\"name\":\"b\"}],\"strMap\":{\"a\":\"b\"},"
+	static const char text[] = "{\"list\":[{\"name\":\"a\"},{\"name\":\"b\"}],"
+	                           "\"strMap\":{\"a\":\"b\"},"
 	                           "\"nested\":\"{}\",\"pointer\":{\"name\":\"\"}}";
 	int last = -ENOMEM, failed = 0;
 
@@ -395,7 +400,8 @@ static void test_html(void **state)
 	(void)state;
 	/* A document inside a string is escaped whatever is asked for the outer one. */
 	assert_int_equal(decode(&arena,
-	                        "{\"str\":\"<\",\"nested\":\"{\\\"inner\\\":{\\\"name\\\":\\\"<&>\\\"}}\"}",
+	                        "{\"str\":\"<\",\"nested\":"
+	                        "\"{\\\"inner\\\":{\\\"name\\\":\\\"<&>\\\"}}\"}",
 	                        &all, NULL),
 	                 0);
 	assert_encoded(&all_type, &all,
@@ -438,7 +444,8 @@ static void test_map(void **state)
 	const struct all all = { .map = { array_size(pairs), pairs } };
 
 	(void)state;
-	assert_encoded(&all_type, &all, "{\"strMap\":{\"C\":\"2\",\"a<\":\"1\",\"b\":\"\"}}", false);
+	assert_encoded(&all_type, &all, "{\"strMap\":{\"C\":\"2\",\"a<\":\"1\",\"b\":\"\"}}",
+	               false);
 	assert_string_equal(pairs[0].name, "b");
 }
 
@@ -452,8 +459,8 @@ static void test_ignored_is_logged(void **state)
 	(void)state;
 	log_init(fd, LOG_FORMAT_TEXT, LOG_LEVEL_DEBUG);
 	assert_int_equal(decode(&arena,
-	                        "{\"I32\":1,\"future\":1,\"list\":[{\"name\":\"\",\"more\":{}}]}", &all,
-	                        NULL),
+	                        "{\"I32\":1,\"future\":1,\"list\":[{\"name\":\"\",\"more\":{}}]}",
+	                        &all, NULL),
 	                 0);
 	log_init(STDERR_FILENO, LOG_FORMAT_TEXT, LOG_LEVEL_INFO);
 	assert_true(pread(fd, text, sizeof(text) - 1, 0) > 0);

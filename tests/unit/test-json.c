@@ -71,7 +71,8 @@ static void test_bad(void **state)
 		{ "\xef\xbb\xbf{}", "line 1, column 1: invalid char in json text" },
 		{ "{1:2}", "line 1, column 2: invalid object key (must be a string)" },
 		{ "{\"a\":1,}", "line 1, column 8: invalid object key (must be a string)" },
-		{ "{\"\xc3\xa9\":1,\n \"b\":tru}", "line 2, column 9: invalid string in json text" },
+		{ "{\"\xc3\xa9\":1,\n \"b\":tru}",
+		  "line 2, column 9: invalid string in json text" },
 		{ "[1,]", "line 1, column 4: unallowed token at this point in JSON text" },
 		{ "[01]", "line 1, column 3: after array element, I expect ',' or ']'" },
 		{ "[1.]", "line 1, column 4: malformed number, "
@@ -101,7 +102,8 @@ static void test_bad(void **state)
 		{ "\"\xed\xa0\x80\"", "line 1, column 2: invalid UTF-8" },
 		{ "\"\xf4\x90\x80\x80\"", "line 1, column 2: invalid UTF-8" },
 		{ "\"\xe2\x82", "line 1, column 2: invalid UTF-8" },
-		{ "{\"a\":1,\"b\":2,\"a\":3}", "line 1, column 19: member \"a\" occurs twice in this object" },
+		{ "{\"a\":1,\"b\":2,\"a\":3}",
+		  "line 1, column 19: member \"a\" occurs twice in this object" },
 		{ "{\"x\":[{\"a\":1,\"\\u0061\":2}]}",
 		  "line 1, column 24: member \"a\" occurs twice in this object" },
 	};
@@ -177,8 +179,10 @@ static void test_limits(void **state)
 	assert_string_equal(fault.text, "the document is longer than 4194304 bytes");
 
 	/* In the arena, and on the parser's own stack. */
-	assert_int_equal(parse_repeated(1000, "\"", "0123456789abcdef", 100, "\"", &fault), -ENOMEM);
-	assert_string_equal(fault.text, "line 1, column 1602: needs more than 1000 bytes of memory");
+	assert_int_equal(parse_repeated(1000, "\"", "0123456789abcdef", 100, "\"", &fault),
+	                 -ENOMEM);
+	assert_string_equal(fault.text,
+	                    "line 1, column 1602: needs more than 1000 bytes of memory");
 	assert_int_equal(parse_repeated(1 << 16, "[null", ",null", 10000, "]", &fault), -ENOMEM);
 	assert_int_equal(parse_repeated(1 << 16, "[{", "}", 1, "]", &fault), 0);
 	for (size_t limit = 0; limit < 8192; limit += 50)
@@ -200,11 +204,12 @@ static void test_many_members(void **state)
 		for (int i = 0; i < 60000; i++)
 			buf_printf(&text, "\"the same beginning for all %d\":%d,", i, i);
 		buf_printf(&text, "\"the same beginning for all %d\":0}", twice ? 31234 : 60000);
-		assert_int_equal(json_parse(&arena, buf_head(&text), buf_length(&text), &tree, &fault),
-		                 twice ? -EINVAL : 0);
-		if (!twice)
-			assert_string_equal(json_get(&tree, "the same beginning for all 60000")->text,
-			                    "0");
+		int error = json_parse(&arena, buf_head(&text), buf_length(&text), &tree, &fault);
+		assert_int_equal(error, twice ? -EINVAL : 0);
+		if (twice)
+			break;
+		const struct json *last = json_get(&tree, "the same beginning for all 60000");
+		assert_string_equal(last->text, "0");
 	}
 	assert_non_null(strstr(fault.text,
 	                       ": member \"the same beginning for all 31234\" occurs twice"));
@@ -246,7 +251,8 @@ static void test_strings(void **state)
 		{ "\xff\xc3", "\"\\ufffd\\ufffd\"", "\"\\ufffd\\ufffd\"" },
 		{ "\xf0\x9f\x98\x80\xe2\x82", "\"\xf0\x9f\x98\x80\\ufffd\\ufffd\"",
 		  "\"\xf0\x9f\x98\x80\\ufffd\\ufffd\"" },
-		{ "\"\\/\b\f\n\r\t", "\"\\\"\\\\/\\b\\f\\n\\r\\t\"", "\"\\\"\\\\/\\b\\f\\n\\r\\t\"" },
+		{ "\"\\/\b\f\n\r\t",
+		  "\"\\\"\\\\/\\b\\f\\n\\r\\t\"", "\"\\\"\\\\/\\b\\f\\n\\r\\t\"" },
 	};
 
 	(void)state;
@@ -267,7 +273,8 @@ static void test_strings(void **state)
 	struct buf out cleanup(buf_deinit) = BUF(100);
 	assert_int_equal(json_write_string(&out, "a\0b", 3, false), 0);
 	assert_memory_equal(buf_head(&out), "\"a\\u0000b\"", 10);
-	assert_rewritten("{\"<\":[\"&\",\"\\u003e\"]}", "{\"\\u003c\":[\"\\u0026\",\"\\u003e\"]}", true);
+	assert_rewritten("{\"<\":[\"&\",\"\\u003e\"]}",
+	                 "{\"\\u003c\":[\"\\u0026\",\"\\u003e\"]}", true);
 	assert_rewritten("{\"<\":[\"&\",\"\\u003e\"]}", "{\"<\":[\"&\",\">\"]}", false);
 }
 
@@ -281,7 +288,8 @@ static void test_write_full(void **state)
 	assert_int_equal(json_parse(&arena, text, strlen(text), &tree, NULL), 0);
 	for (size_t limit = 0; limit <= strlen(text); limit++) {
 		struct buf out cleanup(buf_deinit) = BUF(limit);
-		assert_int_equal(json_write(&out, &tree, false), limit < strlen(text) ? -ENOBUFS : 0);
+		assert_int_equal(json_write(&out, &tree, false),
+		                 limit < strlen(text) ? -ENOBUFS : 0);
 	}
 }
 
