@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * The cgroup of a container. Version 2 is the first class: birth by CLONE_INTO_CGROUP, freezer, kill, events and the
- * device filter (eBPF) are always v2. Controllers that this machine keeps in v1 hierarchies (which only
- * the local partition meets) are enforced there; what can be enforced nowhere is refused, never
- * dropped silently.
+ * The cgroup of a container. Version 2 is the first class: birth by CLONE_INTO_CGROUP, freezer,
+ * kill, events and the device filter (eBPF) are always v2. Controllers that this machine keeps in
+ * v1 hierarchies (which only the local partition meets) are enforced there; what can be enforced
+ * nowhere is refused, never dropped silently.
  */
 
 #include "oci/fault.h"
@@ -23,10 +23,11 @@ void cgroup_mounts_free(struct cgroup_mounts *mounts);
 
 struct cgroup;
 /*
- * Makes the container's cgroup and sets its limits. path: linux.cgroupsPath, NULL = "/hvrun/<id>";
- * also the systemd form slice:prefix:name, made as directories. Parents are made as needed and their controllers
- * enabled. A cgroup that exists and holds processes is refused (-EBUSY). On failure nothing stays.
- * devices and spec devices become the device filter; the default devices of the OCI spec are always allowed.
+ * Makes the container's cgroup and sets its limits. path: linux.cgroupsPath, NULL =
+ * "/hvrun/<id>"; also the systemd form slice:prefix:name, made as directories. Parents are made
+ * as needed and their controllers enabled. A cgroup that exists and holds processes is refused
+ * (-EBUSY). On failure nothing stays. devices and spec devices become the device filter; the
+ * default devices of the OCI spec are always allowed.
  */
 int cgroup_create(struct cgroup_mounts *mounts, const char *id, const struct oci_spec *spec,
                   struct cgroup **ret, struct fault *fault);
@@ -51,8 +52,9 @@ int cgroup_signal(struct cgroup *cgroup, int signal);
 int cgroup_events_fd(const struct cgroup *cgroup);
 int cgroup_events(const struct cgroup *cgroup, bool *ret_populated, bool *ret_frozen);
 /*
- * An fd to watch for out-of-memory kills (EPOLLPRI on memory.events, or EPOLLIN on a v1 eventfd, see *ret_want), -1 where the
- * machine has no memory controller. cgroup_oom_count() reads the kills so far.
+ * An fd to watch for out-of-memory kills (EPOLLPRI on memory.events, or EPOLLIN on a v1 eventfd,
+ * see *ret_want), -1 where the machine has no memory controller. cgroup_oom_count() reads the
+ * kills so far.
  */
 int cgroup_oom_fd(struct cgroup *cgroup, uint32_t *ret_want);
 uint64_t cgroup_oom_count(struct cgroup *cgroup);

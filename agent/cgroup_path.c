@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The directories of a cgroup: from linux.cgroupsPath to a path, made and removed level by level.
+ *
+ * Paths start at the mount point of each hierarchy, not at our own cgroup: whoever reads
+ * cgroupsPath later (a monitor, a user) looks there, and our own limits are not the container's.
+ *
+ * Others make and remove cgroups beside us. A parent may vanish between our mkdir of it and that of
+ * its child, when another agent's last container goes: then the walk starts again at the top. The
+ * removal of a parent needs no agreement, because rmdir only takes what is empty.
+ */
+
+#include "agent/cgroup_private.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PARENT_RETRIES 32
+#define WALK_DEPTH 64           /* of cgroups that a container made below its own */
+
+struct path {
+	char text[PATH_MAX];
+	size_t length;
+};
+
+static int path_add(struct path *path, const char *name, size_t length)
+{
+	if (length > NAME_MAX || path->length + 1 + length >= sizeof(path->text))
+		return -ENAMETOOLONG;
+	path->text[path->length++] = '/';
+	memcpy(path->text + path->length, name, length);
+	path->length += length;
+	path->text[path->length] = '\0';
+	return 0;
+}
+
+static int path_add_plain(struct path *path, const char *text)
+{
+	while (*text) {
+		size_t length = strcspn(text, "/");
+		int r = 0;
+		if (length == 2 && !strncmp(text, "..", 2))
+			return -EINVAL;
+		if (length > 0 && !(length == 1 && *text == '.'))
+			r = path_add(path, text, length);
+		if (r < 0)
+			return r;
+		text += length + (text[length] == '/');
+	}
+	return 0;
+}
+
+/* systemd nests slices by their names: "a-b.slice" is a.slice/a-b.slice; "-.slice" is the root. */
+static int path_add_slice(struct path *path, const char *slice, size_t length)
+{
+	static const char suffix[] = ".slice";
+	const size_t suffix_length = strlen(suffix);
+	if (length <= suffix_length || strncmp(slice + length - suffix_length, suffix, suffix_length))
+		return -EINVAL;
+	size_t stem = length - suffix_length;
+	if (stem == 1 && *slice == '-')
+		return 0;
+	if (slice[0] == '-')
+		return -EINVAL;
+	for (size_t i = 1; i <= stem; i++) {
+		if (i < stem && slice[i] != '-')
+			continue;
+		char name[NAME_MAX + 1];
+		if (slice[i - 1] == '-')
+			return -EINVAL;
+		if (i + suffix_length >= sizeof(name))
+			return -ENAMETOOLONG;
+		memcpy(name, slice, i);
+		memcpy(name + i, suffix, sizeof(suffix));
+		int r = path_add(path, name, i + suffix_length);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* "slice:prefix:name", of which slice and prefix may be empty. */
+static int path_add_systemd(struct path *path, const char *text)
+{
+	const char *prefix = strchr(text, ':') + 1, *name = strchr(prefix, ':') + 1;
+	size_t slice_length = prefix - 1 - text, prefix_length = name - 1 - prefix;
+	int r = slice_length ? path_add_slice(path, text, slice_length)
+	                     : path_add_plain(path, "system.slice");
+	if (r < 0)
+		return r;
+	size_t length = strlen(name);
+	if (length == 0)
+		return -EINVAL;
+	if (length > strlen(".slice") && !strcmp(name + length - strlen(".slice"), ".slice"))
+		return path_add(path, name, length);
+	char unit[NAME_MAX + 1];
+	int n = snprintf(unit, sizeof(unit), "%.*s%s%s.scope", (int)min_size(prefix_length, INT_MAX),
+	                 prefix, prefix_length ? "-" : "", name);
+	return n < (int)sizeof(unit) ? path_add(path, unit, n) : -ENAMETOOLONG;
+}
+
+static bool is_systemd(const char *text)
+{
+	const char *first = strchr(text, ':');
+	const char *second = first ? strchr(first + 1, ':') : NULL;
+	return second && !strchr(second + 1, ':') && !strchr(text, '/');
+}
+
+int cgroup_path_resolve(const char *cgroups_path, const char *id, char **ret, struct fault *fault)
+{
+	struct path path = { .length = 0 };
+	int r;
+	if (!cgroups_path || !*cgroups_path) {
+		r = path_add(&path, "hvrun", strlen("hvrun"));
+		if (r == 0)
+			r = path_add(&path, id, strlen(id));
+	} else if (is_systemd(cgroups_path)) {
+		r = path_add_systemd(&path, cgroups_path);
+	} else {
+		r = path_add_plain(&path, cgroups_path);
+	}
+	if (r == 0 && path.length == 0)
+		r = -EINVAL;
+	if (r < 0)
+		return fault_errno(fault, r, "linux.cgroupsPath \"%s\"", cgroups_path ? cgroups_path : id);
+	*ret = strdup(path.text);
+	return *ret ? 0 : fault_errno(fault, -ENOMEM, "linux.cgroupsPath");
+}
+
+/* Has a v2 directory hand controllers down. A refusal (a parent with processes of its own may not)
+ * shows when a limit finds no file. */
+static void hand_down(int fd, uint32_t controllers)
+{
+	cleanup_free char *have = NULL;
+	if (!controllers || cgroup_file_read(fd, "cgroup.subtree_control", &have) < 0)
+		return;
+	controllers &= ~cgroup_controller_mask(have);
+	char all[16 * CGROUP_CONTROLLERS] = "";
+	size_t length = 0;
+	for (int c = 0; c < CGROUP_CONTROLLERS; c++)
+		if (controllers & CGROUP_BIT(c))
+			length += snprintf(all + length, sizeof(all) - length, "%s+%s",
+			                   length ? " " : "", cgroup_controller_names[c]);
+	if (length == 0 || cgroup_file_write(fd, "cgroup.subtree_control", all) == 0)
+		return;
+	/* One that cannot be had must not keep the others away. */
+	char *rest = all, *word;
+	while ((word = strsep(&rest, " ")))
+		cgroup_file_write(fd, "cgroup.subtree_control", word);
+}
+
+/* A new cpuset of v1 is empty, and no process may enter an empty one. */
+static void inherit_cpuset(int parent, int fd)
+{
+	static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
+	for (size_t i = 0; i < array_size(files); i++) {
+		cleanup_free char *own = NULL, *theirs = NULL;
+		if (cgroup_file_read(fd, files[i], &own) < 0 || strcspn(own, "\n") > 0)
+			continue;
+		if (cgroup_file_read(parent, files[i], &theirs) == 0)
+			cgroup_file_write(fd, files[i], theirs);
+	}
+}
+
+static int make_level(int parent, const char *name, bool *ret_made)
+{
+	*ret_made = mkdirat(parent, name, 0755) == 0;
+	if (!*ret_made && errno != EEXIST)
+		return -errno;
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int make_levels(const struct cgroup_mounts *mounts, int hierarchy, const char *path,
+                       uint32_t enable, int *ret_fd, unsigned *first_made)
+{
+	bool v1_cpuset = hierarchy != CGROUP_V2 && mounts->home[CGROUP_CPUSET] == hierarchy;
+	int parent = mounts->fd[hierarchy];
+	cleanup_close int fd = -1;
+	for (unsigned level = 0; *path; level++) {
+		path += *path == '/';
+		size_t length = strcspn(path, "/");
+		char name[NAME_MAX + 1];
+		memcpy(name, path, length);
+		name[length] = '\0';
+		path += length;
+		if (hierarchy == CGROUP_V2)
+			hand_down(parent, enable);
+		bool made;
+		int next = make_level(parent, name, &made);
+		if (next < 0)
+			return next;
+		if (made && level < *first_made)
+			*first_made = level;
+		if (v1_cpuset)
+			inherit_cpuset(parent, next);
+		close_fd(&fd);
+		parent = fd = next;
+	}
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+int cgroup_dir_make(const struct cgroup_mounts *mounts, int hierarchy, const char *path,
+                    uint32_t enable, struct cgroup_dir *ret, struct fault *fault)
+{
+	int r = -EAGAIN;
+	ret->made = CGROUP_NOT_MADE;
+	enable &= mounts->controllers[hierarchy];
+	for (int i = 0; i < PARENT_RETRIES; i++) {
+		r = make_levels(mounts, hierarchy, path, enable, &ret->fd, &ret->made);
+		if (r != -ENOENT && r != -ENODEV)
+			break;
+	}
+	if (r == 0 && hierarchy != CGROUP_V2) {
+		ret->tasks_fd = openat(ret->fd, "tasks", O_WRONLY | O_CLOEXEC);
+		if (ret->tasks_fd < 0)
+			r = -errno;
+	}
+	if (r < 0) {
+		if (ret->made != CGROUP_NOT_MADE)
+			cgroup_dir_remove(mounts, hierarchy, path, ret);
+		cgroup_dir_close(ret);
+		return fault_errno(fault, r, "making cgroup %s", path);
+	}
+	return 0;
+}
+
+/* One pass over the cgroups right below: removes those that can be, *ret_name is one that cannot. */
+static int remove_children(int fd, char *ret_name, size_t size, unsigned *ret_removed)
+{
+	*ret_name = '\0';
+	*ret_removed = 0;
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *list = copy < 0 ? NULL : fdopendir(copy);
+	if (!list) {
+		int r = -errno;
+		close_fd(&copy);
+		return r;
+	}
+	struct dirent *entry;
+	while ((entry = readdir(list))) {
+		if (entry->d_type != DT_DIR || !strcmp(entry->d_name, ".") ||
+		    !strcmp(entry->d_name, ".."))
+			continue;
+		if (unlinkat(fd, entry->d_name, AT_REMOVEDIR) == 0)
+			(*ret_removed)++;
+		else
+			snprintf(ret_name, size, "%s", entry->d_name);
+	}
+	closedir(list);
+	return 0;
+}
+
+/*
+ * Removes all below fd, however deep a container nested it: without recursion, always one fd.
+ * Coming up from a cgroup that was emptied, the next pass must be able to remove it; else it
+ * holds a process.
+ */
+static int remove_below(int fd)
+{
+	cleanup_close int current = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	unsigned depth = 0;
+	bool ascended = false;
+	while (current >= 0) {
+		char name[NAME_MAX + 1];
+		unsigned removed;
+		int r = remove_children(current, name, sizeof(name), &removed);
+		if (r < 0)
+			return r;
+		if (ascended && removed == 0)
+			return -EBUSY;
+		if (!*name && depth == 0)
+			return 0;
+		ascended = !*name;
+		depth += ascended ? -1 : 1;
+		int next = openat(current, ascended ? ".." : name,
+		                  O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		int error = errno;
+		close_fd(&current);
+		errno = error;
+		current = next;
+	}
+	return -errno;
+}
+
+static int remove_one(int mount, const char *path)
+{
+	if (unlinkat(mount, path, AT_REMOVEDIR) == 0 || errno == ENOENT || errno == ENODEV)
+		return 0;
+	return errno == ENOTEMPTY ? -EBUSY : -errno;
+}
+
+int cgroup_dir_remove(const struct cgroup_mounts *mounts, int hierarchy, const char *path,
+                      const struct cgroup_dir *dir)
+{
+	int mount = mounts->fd[hierarchy];
+	cleanup_free char *parent = strdup(path + 1);
+	if (!parent)
+		return -ENOMEM;
+	int r = remove_one(mount, parent);
+	if (r == -EBUSY && dir->fd >= 0) {
+		r = remove_below(dir->fd);
+		if (r == 0)
+			r = remove_one(mount, parent);
+	}
+	if (r < 0)
+		return r;
+	unsigned level = 0;
+	for (const char *at = parent; (at = strchr(at, '/')); at++)
+		level++;
+	for (; level > dir->made; level--) {
+		*strrchr(parent, '/') = '\0';
+		if (remove_one(mount, parent) < 0)
+			break;
+	}
+	return 0;
+}
+
+void cgroup_dir_close(struct cgroup_dir *dir)
+{
+	close_fd(&dir->fd);
+	close_fd(&dir->tasks_fd);
+}
+
+static int walk(int fd, unsigned depth, int (*visit)(int fd, void *data), void *data)
+{
+	int r = visit(fd, data);
+	if (r != 0 || depth == 0)
+		return r;
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *list = copy < 0 ? NULL : fdopendir(copy);
+	if (!list) {
+		close_fd(&copy);
+		return 0;
+	}
+	struct dirent *entry;
+	while (r == 0 && (entry = readdir(list))) {
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+			continue;
+		cleanup_close int child = openat(fd, entry->d_name,
+		                                 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (child >= 0)
+			r = walk(child, depth - 1, visit, data);
+	}
+	closedir(list);
+	return r;
+}
+
+int cgroup_walk(int fd, int (*visit)(int fd, void *data), void *data)
+{
+	return walk(fd, WALK_DEPTH, visit, data);
+}
+
+struct pid_list {
+	const char *file;
+	pid_t *item;
+	size_t count, size;
+};
+
+static int collect_pids(int fd, void *data)
+{
+	struct pid_list *list = data;
+	cleanup_free char *text = NULL;
+	int r = cgroup_file_read(fd, list->file, &text);
+	if (r < 0)
+		return r == -ENOMEM ? r : 0; /* threaded or gone: no processes of its own */
+	char *rest = text, *line;
+	while ((line = cgroup_line(&rest))) {
+		long pid = strtol(line, NULL, 10);
+		if (pid <= 0 || pid > INT_MAX)
+			continue; /* 0 stands for a process outside our pid namespace */
+		if (list->count == list->size) {
+			list->size = list->size ? 2 * list->size : 16;
+			pid_t *more = reallocarray(list->item, list->size, sizeof(*more));
+			if (!more)
+				return -ENOMEM;
+			list->item = more;
+		}
+		list->item[list->count++] = (pid_t)pid;
+	}
+	return 0;
+}
+
+int cgroup_walk_pids(int dir, const char *file, pid_t **ret, size_t *ret_count)
+{
+	struct pid_list list = { .file = file };
+	int r = cgroup_walk(dir, collect_pids, &list);
+	if (r < 0) {
+		free(list.item);
+		return r;
+	}
+	*ret = list.item;
+	*ret_count = list.count;
+	return 0;
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The figures of a cgroup in the form of v2, from whichever files this machine has. What is in no
+ * file is 0, and UINT64_MAX where it is a limit. CPU time comes from v2 in any case: cpu.stat
+ * counts it without a controller.
+ */
+
+#include "agent/cgroup_private.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PAGE_SIZES_MAX 16
+#define V1_UNLIMITED (INT64_MAX & ~(uint64_t)0xffff) /* LONG_MAX in whole pages of any size */
+
+/* A line "key number" of a file, and where in struct statistics_v2 the number goes. */
+struct figure {
+	const char *key;
+	size_t offset;
+};
+#define FIGURE(key, member) { key, offsetof(struct statistics_v2, member) }
+
+static const struct figure cpu_figures[] = {
+	FIGURE("usage_usec", cpu.usage_usec),
+	FIGURE("user_usec", cpu.user_usec),
+	FIGURE("system_usec", cpu.system_usec),
+	FIGURE("nr_periods", cpu.nr_periods),
+	FIGURE("nr_throttled", cpu.nr_throttled),
+	FIGURE("throttled_usec", cpu.throttled_usec),
+};
+
+static const struct figure v1_cpu_figures[] = {
+	FIGURE("nr_periods", cpu.nr_periods),
+	FIGURE("nr_throttled", cpu.nr_throttled),
+	FIGURE("throttled_time", cpu.throttled_usec), /* in ns */
+};
+
+static const struct figure memory_figures[] = {
+	FIGURE("anon", memory.anon),
+	FIGURE("file", memory.file),
+	FIGURE("kernel_stack", memory.kernel_stack),
+	FIGURE("slab", memory.slab),
+	FIGURE("sock", memory.sock),
+	FIGURE("shmem", memory.shmem),
+	FIGURE("file_mapped", memory.file_mapped),
+	FIGURE("file_dirty", memory.file_dirty),
+	FIGURE("file_writeback", memory.file_writeback),
+	FIGURE("inactive_anon", memory.inactive_anon),
+	FIGURE("active_anon", memory.active_anon),
+	FIGURE("inactive_file", memory.inactive_file),
+	FIGURE("active_file", memory.active_file),
+	FIGURE("unevictable", memory.unevictable),
+	FIGURE("pgfault", memory.pgfault),
+	FIGURE("pgmajfault", memory.pgmajfault),
+};
+
+static const struct figure v1_memory_figures[] = {
+	FIGURE("total_rss", memory.anon),
+	FIGURE("total_cache", memory.file),
+	FIGURE("total_shmem", memory.shmem),
+	FIGURE("total_mapped_file", memory.file_mapped),
+	FIGURE("total_dirty", memory.file_dirty),
+	FIGURE("total_writeback", memory.file_writeback),
+	FIGURE("total_inactive_anon", memory.inactive_anon),
+	FIGURE("total_active_anon", memory.active_anon),
+	FIGURE("total_inactive_file", memory.inactive_file),
+	FIGURE("total_active_file", memory.active_file),
+	FIGURE("total_unevictable", memory.unevictable),
+	FIGURE("total_pgfault", memory.pgfault),
+	FIGURE("total_pgmajfault", memory.pgmajfault),
+	FIGURE("total_swap", memory.swap_usage),
+};
+
+static const struct figure memory_event_figures[] = {
+	FIGURE("low", memory_events.low),
+	FIGURE("high", memory_events.high),
+	FIGURE("max", memory_events.max),
+	FIGURE("oom", memory_events.oom),
+	FIGURE("oom_kill", memory_events.oom_kill),
+};
+
+static const struct figure v1_oom_figures[] = {
+	FIGURE("oom_kill", memory_events.oom_kill),
+};
+
+static void read_figures(int dir, const char *file, const struct figure *figures, size_t count,
+                         struct statistics_v2 *statistics)
+{
+	cleanup_free char *text = NULL;
+	if (cgroup_file_read(dir, file, &text) < 0)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		void *to = (char *)statistics + figures[i].offset;
+		cgroup_text_u64(text, figures[i].key, to);
+	}
+}
+
+/* v1 writes "unlimited" as the greatest number of whole pages. */
+static void read_v1_limit(int dir, const char *file, uint64_t *ret)
+{
+	if (cgroup_file_u64(dir, file, ret) == 0 && *ret >= V1_UNLIMITED)
+		*ret = UINT64_MAX;
+}
+
+static void read_cpu(const struct cgroup *cgroup, struct statistics_v2 *ret)
+{
+	read_figures(cgroup->dirs[CGROUP_V2].fd, "cpu.stat", cpu_figures, array_size(cpu_figures), ret);
+	if (cgroup->mounts->home[CGROUP_CPU] > CGROUP_V2) {
+		read_figures(cgroup_controller_fd(cgroup, CGROUP_CPU), "cpu.stat", v1_cpu_figures,
+		             array_size(v1_cpu_figures), ret);
+		ret->cpu.throttled_usec /= 1000;
+	}
+}
+
+/* pids.current counts tasks, and so do we where there is no such file. */
+static int read_pids(const struct cgroup *cgroup, struct statistics_v2 *ret)
+{
+	int dir = cgroup_controller_fd(cgroup, CGROUP_PIDS);
+	ret->pids.limit = UINT64_MAX;
+	cgroup_file_u64(dir, "pids.max", &ret->pids.limit);
+	if (cgroup_file_u64(dir, "pids.current", &ret->pids.current) == 0)
+		return 0;
+	cleanup_free pid_t *tasks = NULL;
+	size_t count;
+	int r = cgroup_walk_pids(cgroup->dirs[CGROUP_V2].fd, "cgroup.threads", &tasks, &count);
+	if (r == 0)
+		ret->pids.current = count;
+	return r;
+}
+
+static void read_v1_memory(int dir, struct statistics_v2 *ret)
+{
+	uint64_t both = UINT64_MAX;
+	read_figures(dir, "memory.stat", v1_memory_figures, array_size(v1_memory_figures), ret);
+	read_figures(dir, "memory.oom_control", v1_oom_figures, array_size(v1_oom_figures), ret);
+	cgroup_file_u64(dir, "memory.usage_in_bytes", &ret->memory.usage);
+	cgroup_file_u64(dir, "memory.max_usage_in_bytes", &ret->memory.max_usage);
+	cgroup_file_u64(dir, "memory.failcnt", &ret->memory_events.max);
+	cgroup_file_u64(dir, "memory.kmem.tcp.usage_in_bytes", &ret->memory.sock);
+	read_v1_limit(dir, "memory.limit_in_bytes", &ret->memory.usage_limit);
+	read_v1_limit(dir, "memory.memsw.limit_in_bytes", &both);
+	if (both != UINT64_MAX && both >= ret->memory.usage_limit)
+		ret->memory.swap_limit = both - ret->memory.usage_limit;
+}
+
+static void read_memory(const struct cgroup *cgroup, struct statistics_v2 *ret)
+{
+	int dir = cgroup_controller_fd(cgroup, CGROUP_MEMORY);
+	ret->memory.usage_limit = ret->memory.swap_limit = UINT64_MAX;
+	if (cgroup->mounts->home[CGROUP_MEMORY] > CGROUP_V2) {
+		read_v1_memory(dir, ret);
+		return;
+	}
+	read_figures(dir, "memory.stat", memory_figures, array_size(memory_figures), ret);
+	read_figures(dir, "memory.events", memory_event_figures, array_size(memory_event_figures), ret);
+	cgroup_file_u64(dir, "memory.current", &ret->memory.usage);
+	cgroup_file_u64(dir, "memory.peak", &ret->memory.max_usage);
+	cgroup_file_u64(dir, "memory.max", &ret->memory.usage_limit);
+	cgroup_file_u64(dir, "memory.swap.current", &ret->memory.swap_usage);
+	cgroup_file_u64(dir, "memory.swap.max", &ret->memory.swap_limit);
+}
+
+/* The entry of a device, a new one behind the others when it has none. */
+static struct io_entry *io_entry(struct statistics_v2 *statistics, uint64_t major, uint64_t minor)
+{
+	for (size_t i = 0; i < statistics->io.count; i++)
+		if (statistics->io.item[i].major == major && statistics->io.item[i].minor == minor)
+			return &statistics->io.item[i];
+	struct io_entry *entry = &statistics->io.item[statistics->io.count++];
+	entry->major = major;
+	entry->minor = minor;
+	return entry;
+}
+
+static size_t count_lines(const char *text)
+{
+	size_t count = 0;
+	for (; *text; text++)
+		count += *text == '\n';
+	return count;
+}
+
+/* "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0" */
+static int read_io(int dir, struct arena *arena, struct statistics_v2 *ret)
+{
+	cleanup_free char *text = NULL;
+	if (cgroup_file_read(dir, "io.stat", &text) < 0)
+		return 0;
+	ret->io.item = arena_array(arena, count_lines(text) + 1, sizeof(*ret->io.item));
+	if (!ret->io.item)
+		return -ENOMEM;
+	char *rest = text, *line;
+	while ((line = cgroup_line(&rest))) {
+		uint64_t major, minor;
+		int at = 0;
+		if (sscanf(line, "%" SCNu64 ":%" SCNu64 " %n", &major, &minor, &at) < 2 || at == 0)
+			continue;
+		struct io_entry *entry = io_entry(ret, major, minor);
+		char *words = line + at, *word;
+		while ((word = strsep(&words, " "))) {
+			sscanf(word, "rbytes=%" SCNu64, &entry->rbytes);
+			sscanf(word, "wbytes=%" SCNu64, &entry->wbytes);
+			sscanf(word, "rios=%" SCNu64, &entry->rios);
+			sscanf(word, "wios=%" SCNu64, &entry->wios);
+		}
+	}
+	return 0;
+}
+
+/* "8:0 Read 4096"; the last line is a sum without a device. */
+static int read_v1_io(int dir, struct arena *arena, struct statistics_v2 *ret)
+{
+	cleanup_free char *bytes = NULL, *ios = NULL;
+	if (cgroup_file_read(dir, "blkio.throttle.io_service_bytes_recursive", &bytes) < 0 ||
+	    cgroup_file_read(dir, "blkio.throttle.io_serviced_recursive", &ios) < 0)
+		return 0;
+	ret->io.item = arena_array(arena, count_lines(bytes) + count_lines(ios) + 1,
+	                           sizeof(*ret->io.item));
+	if (!ret->io.item)
+		return -ENOMEM;
+	const struct {
+		char *text;
+		size_t read, write;
+	} files[] = {
+		{ bytes, offsetof(struct io_entry, rbytes), offsetof(struct io_entry, wbytes) },
+		{ ios, offsetof(struct io_entry, rios), offsetof(struct io_entry, wios) },
+	};
+	for (size_t i = 0; i < array_size(files); i++) {
+		char *rest = files[i].text, *line;
+		while ((line = cgroup_line(&rest))) {
+			uint64_t major, minor, value;
+			char what[16];
+			if (sscanf(line, "%" SCNu64 ":%" SCNu64 " %15s %" SCNu64, &major, &minor, what,
+			           &value) != 4)
+				continue;
+			bool is_read = !strcmp(what, "Read");
+			if (!is_read && strcmp(what, "Write"))
+				continue;
+			char *entry = (char *)io_entry(ret, major, minor);
+			memcpy(entry + (is_read ? files[i].read : files[i].write), &value, sizeof(value));
+		}
+	}
+	return 0;
+}
+
+/* One entry per "hugetlb.<page size><suffix>". */
+static int read_hugetlb(const struct cgroup *cgroup, struct arena *arena, struct statistics_v2 *ret)
+{
+	bool v1 = cgroup->mounts->home[CGROUP_HUGETLB] > CGROUP_V2;
+	int dir = cgroup_controller_fd(cgroup, CGROUP_HUGETLB);
+	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *list = copy < 0 ? NULL : fdopendir(copy);
+	if (!list) {
+		close_fd(&copy);
+		return 0;
+	}
+	int r = 0;
+	ret->hugetlb.item = arena_array(arena, PAGE_SIZES_MAX, sizeof(*ret->hugetlb.item));
+	struct dirent *file;
+	while (ret->hugetlb.item && ret->hugetlb.count < PAGE_SIZES_MAX && (file = readdir(list))) {
+		static const char prefix[] = "hugetlb.";
+		const char *suffix = v1 ? ".limit_in_bytes" : ".max";
+		const char *size = file->d_name + strlen(prefix), *dot = strchr(file->d_name, '.');
+		dot = dot ? strchr(dot + 1, '.') : NULL;
+		if (!dot || strncmp(file->d_name, prefix, strlen(prefix)) || strcmp(dot, suffix))
+			continue;
+		struct hugetlb_entry *entry = &ret->hugetlb.item[ret->hugetlb.count++];
+		entry->pagesize = arena_copy(arena, size, dot - size);
+		char current[64];
+		snprintf(current, sizeof(current), "hugetlb.%.*s.%s", (int)(dot - size), size,
+		         v1 ? "usage_in_bytes" : "current");
+		cgroup_file_u64(dir, current, &entry->current);
+		if (v1)
+			read_v1_limit(dir, file->d_name, &entry->max);
+		else
+			cgroup_file_u64(dir, file->d_name, &entry->max);
+		if (!entry->pagesize)
+			r = -ENOMEM;
+	}
+	closedir(list);
+	return ret->hugetlb.item ? r : -ENOMEM;
+}
+
+int cgroup_statistics(struct cgroup *cgroup, struct arena *arena, struct statistics_v2 *ret)
+{
+	int io = cgroup_controller_fd(cgroup, CGROUP_IO);
+	memset(ret, 0, sizeof(*ret));
+	read_cpu(cgroup, ret);
+	read_memory(cgroup, ret);
+	int r = read_pids(cgroup, ret);
+	if (r == 0)
+		r = cgroup->mounts->home[CGROUP_IO] > CGROUP_V2 ? read_v1_io(io, arena, ret)
+		                                                : read_io(io, arena, ret);
+	if (r == 0)
+		r = read_hugetlb(cgroup, arena, ret);
+	return r;
+}
