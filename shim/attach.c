@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Whoever started us knows our pid only, so it stands for the process in the container: signals that come here
+ * go there, its exit status becomes ours, and if we are killed it is. The standard streams are not
+ * here: the sandbox process has them.
+ */
+
+#include "shim/attach.h"
+
+#include "shim/terminal.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <linux/close_range.h>
+
+int attach(const struct attachment *attachment, pid_t proxy, struct fault *fault)
+{
+	const struct control_request request = {
+		.id = attachment->id,
+		.pid = attachment->pid,
+		.proxy = (uint32_t)proxy,
+	};
+	return client_send(attachment->client, CONTROL_ATTACH, &request, NULL, 0, fault);
+}
+
+/* All that can be passed on. Those of our own faults, of our children and of job control stay ours. */
+static void passed_on(sigset_t *set)
+{
+	static const int ours[] = {
+		SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGCHLD, SIGPIPE,
+		SIGTSTP, SIGTTIN, SIGTTOU, SIGSTOP, SIGKILL,
+	};
+	sigfillset(set);
+	for (size_t i = 0; i < array_size(ours); i++)
+		sigdelset(set, ours[i]);
+}
+
+void attach_block_signals(void)
+{
+	sigset_t set;
+	passed_on(&set);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static void resize(const struct attachment *attachment)
+{
+	struct fault fault;
+	struct control_request request = { .id = attachment->id, .pid = attachment->pid };
+	if (terminal_size(attachment->terminal_fd, &request.height, &request.width))
+		client_send(attachment->client, CONTROL_RESIZE, &request, NULL, 0, &fault);
+}
+
+static void pass_signal(const struct attachment *attachment, int signal_fd)
+{
+	struct signalfd_siginfo info;
+	struct fault fault;
+	if (read(signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGWINCH && attachment->terminal_fd >= 0) {
+		resize(attachment);
+		return;
+	}
+	if (info.ssi_signo == SIGWINCH)
+		return;
+	const struct control_request request = {
+		.id = attachment->id,
+		.pid = attachment->pid,
+		.signal = (int32_t)info.ssi_signo,
+	};
+	client_send(attachment->client, CONTROL_SIGNAL, &request, NULL, 0, &fault);
+}
+
+int attach_wait(const struct attachment *attachment, struct fault *fault)
+{
+	sigset_t set;
+	passed_on(&set);
+	cleanup_close int signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (signal_fd < 0)
+		return fault_errno(fault, -errno, "waiting for signals");
+	struct pollfd wait[] = {
+		{ .fd = attachment->client->fd, .events = POLLIN },
+		{ .fd = signal_fd, .events = POLLIN },
+	};
+	for (;;) {
+		if (poll(wait, array_size(wait), -1) < 0 && errno != EINTR)
+			return fault_errno(fault, -errno, "waiting for the container");
+		if (wait[1].revents & POLLIN)
+			pass_signal(attachment, signal_fd);
+		if (!wait[0].revents)
+			continue;
+		uint32_t type = 0;
+		struct control_reply reply = { 0 };
+		int error = client_receive(attachment->client, &type, &reply, NULL, fault);
+		if (type == MESSAGE_RESPONSE(CONTROL_ATTACH))
+			return error < 0 ? error : (int)(reply.exit_code & 0xff);
+		/* Answers to signals and sizes: a process that is just ending refuses them. */
+		if (error < 0 && type == 0)
+			return error;
+	}
+}
+
+/* podman cp and others enter the namespaces of the pid that they know. */
+static void shadow(pid_t host_pid)
+{
+	cleanup_close int pidfd = host_pid ? pidfd_open(host_pid, 0) : -1;
+	if (pidfd >= 0 && setns(pidfd, CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) == 0)
+		(void)!chdir("/");
+}
+
+/* Leaves only the given fds open, as 3, 4 … in their order; -1 stays -1. */
+static int keep_only(int *fds, int count)
+{
+	for (int i = 0; i < count; i++) {
+		if (fds[i] >= 0 && (fds[i] = fcntl(fds[i], F_DUPFD, 3 + count)) < 0)
+			return -errno;
+	}
+	for (int i = 0; i < count; i++) {
+		if (fds[i] >= 0 && (fds[i] = dup2(fds[i], 3 + i)) < 0)
+			return -errno;
+	}
+	return close_range(3 + (unsigned)count, ~0U, 0) < 0 ? -errno : 0;
+}
+
+static _Noreturn void proxy_run(struct attachment attachment, pid_t host_pid, int go_fd)
+{
+	struct fault fault;
+	char byte;
+	int keep[] = { go_fd, attachment.client->fd, attachment.terminal_fd };
+	prctl(PR_SET_DUMPABLE, 0);
+	setsid();
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int fd = 0; fd <= 2 && null >= 0; fd++)
+		dup2(null, fd);
+	if (keep_only(keep, array_size(keep)) < 0)
+		_exit(1);
+	attachment.client->fd = keep[1];
+	attachment.terminal_fd = keep[2];
+	if (attachment.terminal_fd >= 0)
+		ioctl(attachment.terminal_fd, TIOCSCTTY, 0);
+	(void)!chdir("/");
+	if (read(keep[0], &byte, 1) != 1)
+		_exit(1);
+	close(keep[0]);
+	shadow(host_pid);
+	int status = attach_wait(&attachment, &fault);
+	_exit(status < 0 ? 137 : status);
+}
+
+static int make_known(const struct attachment *attachment, pid_t proxy, struct fault *fault)
+{
+	const struct control_request request = { .id = attachment->id };
+	int error = attach(attachment, proxy, fault);
+	/* The answer to this shows that the request before it was taken. */
+	return error < 0 ? error
+	                 : client_call(attachment->client, CONTROL_STATE, &request, NULL, 0, NULL,
+	                               fault);
+}
+
+int proxy_leave(const struct attachment *attachment, pid_t host_pid, pid_t *ret_pid,
+                struct fault *fault)
+{
+	int go[2];
+	if (pipe2(go, O_CLOEXEC) < 0)
+		return fault_errno(fault, -errno, "starting the proxy");
+	cleanup_close int go_read = go[0], go_write = go[1];
+	attach_block_signals();
+	pid_t pid = fork();
+	if (pid < 0)
+		return fault_errno(fault, -errno, "starting the proxy");
+	if (pid == 0) {
+		close_fd(&go_write); /* or the parent's death would not be seen */
+		proxy_run(*attachment, host_pid, go_read);
+	}
+	int error = make_known(attachment, pid, fault);
+	if (!error && write(go_write, "", 1) != 1)
+		error = fault_errno(fault, -errno, "starting the proxy");
+	*ret_pid = pid;
+	return error;
+}
+
+int pid_file_write(const char *path, pid_t pid, struct fault *fault)
+{
+	char text[16];
+	cleanup_free char *directory = strdup(path);
+	if (!directory)
+		return fault_errno(fault, -ENOMEM, "pid file");
+	char *slash = strrchr(directory, '/');
+	const char *name = slash ? path + (slash - directory) + 1 : path;
+	if (slash)
+		slash[slash == directory] = '\0';
+	cleanup_close int fd = open(slash ? directory : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int length = snprintf(text, sizeof(text), "%d", (int)pid);
+	int error = fd < 0 ? -errno : state_write_file(fd, name, text, (size_t)length);
+	return error < 0 ? fault_errno(fault, error, "pid file \"%s\"", path) : 0;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Standing in for a process of a container: in the foreground (run, exec), or as the proxy that a caller
+ * of create or exec --detach watches by its pid.
+ */
+
+#include "shim/client.h"
+
+struct attachment {
+	struct client *client;
+	const char *id;
+	uint32_t pid;           /* 0 = the init */
+	int terminal_fd;        /* whose size is followed; -1 = none */
+};
+
+/*
+ * Asks to be told of the exit (CONTROL_ATTACH), as `proxy`. From now on the loss of the connection
+ * kills the process.
+ */
+int attach(const struct attachment *attachment, pid_t proxy, struct fault *fault);
+/* Blocks the signals that attach_wait() passes on. Before the process starts, so that none is lost. */
+void attach_block_signals(void);
+/* Passes signals on until the exit; returns its status (0…255), or a negative errno. */
+int attach_wait(const struct attachment *attachment, struct fault *fault);
+
+/*
+ * Leaves a proxy behind: a child that passes signals on and exits with the process's status, in a session
+ * of its own (with terminal_fd as its controlling terminal, if that is one). host_pid: where it can, the
+ * proxy joins that process's namespaces, since callers look for the container behind the pid they
+ * know. Returns when it is known to the sandbox; the connection is the proxy's from then on.
+ */
+int proxy_leave(const struct attachment *attachment, pid_t host_pid, pid_t *ret_pid,
+                struct fault *fault);
+/* Writes a pid file: a temporary one, renamed. */
+int pid_file_write(const char *path, pid_t pid, struct fault *fault);

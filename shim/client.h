@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* A command's end of the control socket: blocking, one request at a time. */
+
+#include "shim/control.h"
+#include "shim/state.h"
+
+struct client {
+	int fd;
+	uint64_t last_id;
+	struct arena arena;     /* of replies; lives until client_close() */
+};
+#define CLIENT_NULL { .fd = -1, .arena = ARENA(JSON_ARENA) }
+
+/* -ENOENT, -ECONNREFUSED: the sandbox process is gone; no fault is set then. */
+int client_connect(struct client *client, struct state *state, const char *partition,
+                   struct fault *fault);
+/* By container id: reads its record. -ENOENT with a fault: no such container. */
+int client_connect_container(struct client *client, struct state *state, const char *id,
+                             struct container_record *ret, struct fault *fault);
+void client_close(struct client *client);
+
+/* Sends without waiting for the answer; fds (borrowed) go along. */
+int client_send(struct client *client, enum control_type type,
+                const struct control_request *request, const int *fds, size_t fd_count,
+                struct fault *fault);
+/*
+ * The next frame: a reply or an event. A reply with a Result other than 0 is a negative errno with the
+ * fault of the sandbox. *ret_type is the frame's type; reply and event may be NULL.
+ */
+int client_receive(struct client *client, uint32_t *ret_type, struct control_reply *reply,
+                   struct control_event *event, struct fault *fault);
+/* Both. */
+int client_call(struct client *client, enum control_type type,
+                const struct control_request *request, const int *fds, size_t fd_count,
+                struct control_reply *ret, struct fault *fault);

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The hooks that run on the host: prestart, createRuntime, poststart, poststop. */
+
+#include "shim/bundle.h"
+
+enum host_hook { HOOK_CREATE, HOOK_POSTSTART, HOOK_POSTSTOP };
+
+/* HOOK_CREATE runs prestart and createRuntime. pid: of the init as the host sees it. */
+int host_hooks_run(enum host_hook which, const struct bundle *bundle, const char *id, uint32_t pid,
+                   struct fault *fault);

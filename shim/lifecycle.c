@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * create, start, run, delete. A failure at any step undoes the steps before it in reverse order, so that nothing is
+ * left behind: the container in the partition, its state directory; the partition ends by itself with
+ * its last container.
+ */
+
+#include "oci/spec.h"
+#include "shim/attach.h"
+#include "shim/bundle.h"
+#include "shim/cli.h"
+#include "shim/hooks.h"
+#include "shim/remains.h"
+#include "shim/sandbox.h"
+#include "shim/terminal.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOG_FILE "log"
+#define LOG_SIZE (16u << 20)
+#define LOG_FILES 4
+
+struct create_options {
+	const char *bundle, *config, *pid_file, *console_socket, *pod, *log_path;
+	struct opt_i64 preserve_fds, log_size, log_files;
+	bool detach, keep;
+};
+
+#define AT(member) offsetof(struct create_options, member)
+#define CREATE_ROWS \
+	{ "bundle", 'b', OPTION_STRING, AT(bundle), "DIR", "the bundle (default: this directory)" }, \
+	{ "config", 'f', OPTION_STRING, AT(config), "FILE", "instead of config.json" }, \
+	{ "pid-file", 0, OPTION_STRING, AT(pid_file), "FILE", "write the pid of the proxy there" }, \
+	{ "console-socket", 0, OPTION_STRING, AT(console_socket), "SOCKET", \
+	  "send the terminal's master there" }, \
+	{ "pod", 0, OPTION_STRING, AT(pod), "ID", "into the partition of that container" }, \
+	{ "preserve-fds", 0, OPTION_NUMBER, AT(preserve_fds), "N", "only 0: fds cannot enter a VM" }, \
+	{ "no-pivot", 0, OPTION_IGNORED }, { "no-new-keyring", 0, OPTION_IGNORED }, \
+	{ "no-subreaper", 0, OPTION_IGNORED }
+
+static const struct option_row create_rows[] = { CREATE_ROWS, { NULL } };
+static const struct option_row run_rows[] = {
+	{ "detach", 'd', OPTION_FLAG, AT(detach), NULL, "in the background, output to a log file" },
+	{ "keep", 0, OPTION_FLAG, AT(keep), NULL, "do not delete the container after its exit" },
+	{ "log-path", 0, OPTION_STRING, AT(log_path), "FILE", "with -d: the log file (hvrun logs)" },
+	{ "log-size", 0, OPTION_NUMBER, AT(log_size), "BYTES", "with -d: rotate at (default 16M)" },
+	{ "log-files", 0, OPTION_NUMBER, AT(log_files), "N", "with -d: files to keep (default 4)" },
+	CREATE_ROWS,
+	{ NULL },
+};
+
+/* One container that is being made. */
+struct creation {
+	struct cli *cli;
+	const struct create_options *options;
+	const char *id;
+	struct bundle bundle;
+	struct container_record record;
+	const char *partition;
+	struct arena arena;             /* of the pod's record */
+	int directory;                  /* containers/<id> */
+	struct client client;
+	int slave;                      /* --console-socket */
+	bool created;                   /* the partition has it */
+	struct control_reply reply;
+	char time[TIME_TEXT];
+};
+
+static int check_options(const struct creation *creation, bool run, struct fault *fault)
+{
+	const struct create_options *options = creation->options;
+	bool terminal = creation->bundle.spec.process->terminal;
+	const char *wrong = NULL;
+	if (options->preserve_fds.value > 0)
+		wrong = "--preserve-fds: open files cannot be passed into a partition";
+	else if (terminal && !options->console_socket && (!run || options->detach))
+		wrong = "process.terminal needs a --console-socket";
+	else if (!terminal && options->console_socket)
+		wrong = "--console-socket needs process.terminal";
+	else if (options->log_size.set && options->log_size.value < 4096)
+		wrong = "--log-size: at least 4096";
+	else if (options->log_files.set &&
+	         (options->log_files.value < 1 || options->log_files.value > 1000))
+		wrong = "--log-files: from 1 to 1000";
+	return wrong ? fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "%s", wrong) : 0;
+}
+
+/* Kubernetes' way of saying --pod. */
+static const char *pod_of(const struct creation *creation)
+{
+	const struct oci_spec *spec = &creation->bundle.spec;
+	if (creation->options->pod)
+		return creation->options->pod;
+	const char *type = oci_annotation(spec, "io.kubernetes.cri.container-type");
+	return type && !strcmp(type, "container")
+		? oci_annotation(spec, "io.kubernetes.cri.sandbox-id")
+		: NULL;
+}
+
+static int choose_partition(struct creation *creation, struct fault *fault)
+{
+	const char *pod = pod_of(creation);
+	struct container_record record = { 0 };
+	if (!pod) {
+		creation->partition = creation->id;
+		return 0;
+	}
+	int error = state_container_load(&creation->cli->state, pod, &creation->arena, &record, fault);
+	creation->partition = record.partition;
+	return error;
+}
+
+/* exec starts from the container's process, and should not have to read the whole spec. */
+static int save_process(int directory, const struct oci_process *process)
+{
+	struct buf text = BUF(CONFIG_ENCODED_MAX);
+	int error = json_encode(&oci_process_type, process, &text, false);
+	if (!error)
+		error = state_write_file(directory, PROCESS_FILE, buf_head(&text), buf_length(&text));
+	buf_deinit(&text);
+	return error;
+}
+
+static int save(struct creation *creation, struct fault *fault)
+{
+	const struct bundle *bundle = &creation->bundle;
+	struct cli *cli = creation->cli;
+	int error = state_container_make(&cli->state, creation->id, &creation->directory, fault);
+	if (error < 0)
+		return error;
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	struct container_record *record = &creation->record;
+	record->id = creation->id;
+	record->partition = creation->partition;
+	record->bundle = bundle->path;
+	record->rootfs = bundle->spec.root.path;
+	record->created = time_format(&now, creation->time);
+	record->cgroups_path = bundle->spec.linux_.cgroups_path;
+	record->terminal = bundle->spec.process->terminal;
+	record->annotations = bundle->spec.annotations;
+	record->oci_version = bundle->spec.oci_version;
+	if (creation->options->detach && !record->terminal) {
+		const struct create_options *options = creation->options;
+		record->log_path = options->log_path ? options->log_path
+		                                     : arena_printf(&creation->arena,
+		                                                    "%s/containers/%s/" LOG_FILE,
+		                                                    cli->state.root, creation->id);
+		record->log_files = options->log_files.set ? (uint32_t)options->log_files.value
+		                                           : LOG_FILES;
+	}
+	error = state_write_file(creation->directory, CONFIG_FILE, bundle->text, bundle->size);
+	if (!error)
+		error = save_process(creation->directory, bundle->spec.process);
+	if (!error)
+		error = state_container_save(creation->directory, record);
+	return error < 0 ? fault_errno(fault, error, "saving the state of container \"%s\"", creation->id)
+	                 : 0;
+}
+
+/* Joins the partition, starting it if it is to be our own. */
+static int connect_partition(struct creation *creation, struct fault *fault)
+{
+	struct cli *cli = creation->cli;
+	bool own = creation->partition == creation->id;
+	int error = own ? sandbox_spawn(&cli->state, creation->partition, cli->partition, cli->debug,
+	                                fault)
+	                : 0;
+	if (error == -EEXIST && remains_remove_partition(&cli->state, creation->partition) == 0)
+		/* What a killed sandbox process left behind. */
+		error = sandbox_spawn(&cli->state, creation->partition, cli->partition, cli->debug, fault);
+	if (error < 0 && error != -EEXIST)
+		return error;
+	error = client_connect(&creation->client, &cli->state, creation->partition, fault);
+	if (error == -ENOENT || error == -ECONNREFUSED)
+		return fault_set(fault, error, HRESULT_FAIL,
+		                 "the sandbox process of partition \"%s\" is gone", creation->partition);
+	return error;
+}
+
+static int ask(struct creation *creation, struct fault *fault)
+{
+	const struct container_record *record = &creation->record;
+	const struct oci_process *process = creation->bundle.spec.process;
+	bool log = record->log_path != NULL;
+	int fds[3], count = 0;
+	cleanup_free char *config = NULL;
+	int error = bundle_encode(&creation->bundle, &config, fault);
+	if (error < 0)
+		return error;
+	struct control_request request = {
+		.id = creation->id,
+		.bundle = creation->bundle.path,
+		.config = config,
+		.terminal = record->terminal,
+		.height = process->console_size.height,
+		.width = process->console_size.width,
+		.log_path = record->log_path,
+		.log_size = creation->options->log_size.set
+			? (uint64_t)creation->options->log_size.value : LOG_SIZE,
+		.log_files = record->log_files,
+		.std_in = !log,
+		.std_out = !log,
+		.std_err = !log && !record->terminal,
+	};
+	int in = record->terminal && creation->slave >= 0 ? creation->slave : STDIN_FILENO;
+	int out = record->terminal && creation->slave >= 0 ? creation->slave : STDOUT_FILENO;
+	if (request.std_in)
+		fds[count++] = in;
+	if (request.std_out)
+		fds[count++] = out;
+	if (request.std_err)
+		fds[count++] = STDERR_FILENO;
+	if (record->terminal)
+		terminal_size(out, &request.height, &request.width);
+	error = client_call(&creation->client, CONTROL_CREATE, &request, fds, (size_t)count,
+	                    &creation->reply, fault);
+	creation->created = !error;
+	return error;
+}
+
+static void undo(struct creation *creation)
+{
+	struct fault ignored;
+	if (creation->created) {
+		const struct control_request request = { .id = creation->id, .force = true };
+		client_call(&creation->client, CONTROL_DELETE, &request, NULL, 0, NULL, &ignored);
+	} else if (creation->client.fd >= 0 && creation->partition == creation->id) {
+		const struct control_request request = { .id = "" };
+		client_call(&creation->client, CONTROL_SHUTDOWN, &request, NULL, 0, NULL, &ignored);
+	}
+	if (creation->directory >= 0)
+		state_container_remove(&creation->cli->state, creation->id);
+}
+
+static void creation_deinit(struct creation *creation)
+{
+	client_close(&creation->client);
+	close_fd(&creation->directory);
+	close_fd(&creation->slave);
+	bundle_deinit(&creation->bundle);
+	arena_free(&creation->arena);
+}
+
+static int create(struct creation *creation, bool run, struct fault *fault)
+{
+	const struct create_options *options = creation->options;
+	int error = oci_id_check(creation->id, fault);
+	if (!error)
+		error = bundle_load(&creation->bundle, options->bundle ? options->bundle : ".",
+		                    options->config, fault);
+	if (!error)
+		error = check_options(creation, run, fault);
+	if (!error)
+		error = choose_partition(creation, fault);
+	if (!error)
+		error = save(creation, fault);
+	if (!error && options->console_socket)
+		error = terminal_hand_out(options->console_socket, &creation->slave, fault);
+	if (!error)
+		error = connect_partition(creation, fault);
+	if (!error)
+		error = ask(creation, fault);
+	if (!error)
+		error = host_hooks_run(HOOK_CREATE, &creation->bundle, creation->id,
+		                       creation->reply.host_pid, fault);
+	return error;
+}
+
+static void creation_init(struct creation *creation, struct cli *cli, const void *options,
+                          const char *id)
+{
+	*creation = (struct creation){
+		.cli = cli,
+		.options = options,
+		.id = id,
+		.bundle = BUNDLE_NULL,
+		.arena = ARENA(JSON_ARENA),
+		.directory = -1,
+		.client = CLIENT_NULL,
+		.slave = -1,
+	};
+}
+
+static int leave_proxy(struct creation *creation, struct fault *fault)
+{
+	const struct attachment attachment = {
+		.client = &creation->client,
+		.id = creation->id,
+		.terminal_fd = creation->slave,
+	};
+	pid_t proxy;
+	int error = proxy_leave(&attachment, (pid_t)creation->reply.host_pid, &proxy, fault);
+	if (!error && creation->options->pid_file)
+		error = pid_file_write(creation->options->pid_file, proxy, fault);
+	return error;
+}
+
+static int verb_create(struct cli *cli, void *options, int argc, char **argv, struct fault *fault)
+{
+	(void)argc;
+	struct creation creation;
+	creation_init(&creation, cli, options, argv[0]);
+	int error = create(&creation, false, fault);
+	if (!error)
+		error = leave_proxy(&creation, fault);
+	if (error < 0)
+		undo(&creation);
+	creation_deinit(&creation);
+	return error;
+}
+
+static int start(struct client *client, const struct bundle *bundle, const char *id,
+                 struct fault *fault)
+{
+	const struct control_request request = { .id = id };
+	struct control_reply reply = { 0 };
+	int error = client_call(client, CONTROL_START, &request, NULL, 0, &reply, fault);
+	return error < 0 ? error
+	                 : host_hooks_run(HOOK_POSTSTART, bundle, id, reply.host_pid, fault);
+}
+
+static int verb_start(struct cli *cli, void *options, int argc, char **argv, struct fault *fault)
+{
+	(void)options;
+	(void)argc;
+	struct client client;
+	struct container_record record = { 0 };
+	struct bundle bundle = BUNDLE_NULL;
+	int error = client_connect_container(&client, &cli->state, argv[0], &record, fault);
+	if (!error)
+		error = bundle_load_saved(&bundle, &cli->state, argv[0], record.bundle, fault);
+	if (!error)
+		error = start(&client, &bundle, argv[0], fault);
+	bundle_deinit(&bundle);
+	client_close(&client);
+	return error;
+}
+
+static int finish(struct cli *cli, struct client *client, const struct bundle *bundle,
+                  const char *id, bool force, struct fault *fault)
+{
+	const struct control_request request = { .id = id, .force = force };
+	int error = client_call(client, CONTROL_DELETE, &request, NULL, 0, NULL, fault);
+	if (error < 0 && error != -ENOENT)
+		return error;
+	error = state_container_remove(&cli->state, id);
+	if (error < 0)
+		return fault_errno(fault, error, "removing the state of container \"%s\"", id);
+	struct fault hook;
+	/* The specification: what fails after the end is only logged. */
+	if (host_hooks_run(HOOK_POSTSTOP, bundle, id, 0, &hook) < 0)
+		log_warning("%s", hook.text);
+	return 0;
+}
+
+static int run_foreground(struct creation *creation, struct fault *fault)
+{
+	bool terminal = creation->record.terminal && creation->slave < 0;
+	const struct attachment attachment = {
+		.client = &creation->client,
+		.id = creation->id,
+		.terminal_fd = terminal ? STDOUT_FILENO : creation->slave,
+	};
+	attach_block_signals();
+	if (terminal && isatty(STDIN_FILENO))
+		terminal_raw(STDIN_FILENO);
+	int error = start(&creation->client, &creation->bundle, creation->id, fault);
+	if (!error)
+		error = attach(&attachment, getpid(), fault);
+	int status = error < 0 ? error : attach_wait(&attachment, fault);
+	terminal_restore();
+	if (status < 0 || creation->options->keep)
+		return status;
+	error = finish(creation->cli, &creation->client, &creation->bundle, creation->id, false, fault);
+	return error < 0 ? error : status;
+}
+
+static int verb_run(struct cli *cli, void *options, int argc, char **argv, struct fault *fault)
+{
+	(void)argc;
+	struct creation creation;
+	const struct create_options *asked = options;
+	creation_init(&creation, cli, options, argv[0]);
+	int r = create(&creation, true, fault);
+	if (!r && asked->detach) {
+		r = start(&creation.client, &creation.bundle, creation.id, fault);
+		if (!r)
+			r = leave_proxy(&creation, fault);
+	} else if (!r) {
+		if (asked->pid_file)
+			r = pid_file_write(asked->pid_file, getpid(), fault);
+		if (!r)
+			r = run_foreground(&creation, fault);
+	}
+	if (r < 0)
+		undo(&creation);
+	creation_deinit(&creation);
+	return r;
+}
+
+/* The sandbox process is gone, and with it the agent and all it ran. */
+static int delete_remains(struct cli *cli, const struct container_record *record,
+                          struct fault *fault)
+{
+	int error = remains_remove_cgroups(record->id, record->cgroups_path);
+	if (error < 0)
+		return fault_errno(fault, error, "removing the cgroups of container \"%s\"", record->id);
+	remains_remove_partition(&cli->state, record->partition);
+	error = state_container_remove(&cli->state, record->id);
+	return error < 0 ? fault_errno(fault, error, "removing the state of container \"%s\"", record->id)
+	                 : 0;
+}
+
+struct delete_options {
+	bool force;
+};
+static const struct option_row delete_rows[] = {
+	{ "force", 'f', OPTION_FLAG, offsetof(struct delete_options, force), NULL,
+	  "kill it first; one that does not exist is deleted already" },
+	{ NULL },
+};
+
+static int verb_delete(struct cli *cli, void *options, int argc, char **argv, struct fault *fault)
+{
+	(void)argc;
+	bool force = ((struct delete_options *)options)->force;
+	const char *id = argv[0];
+	struct client client;
+	struct container_record record = { 0 };
+	struct bundle bundle = BUNDLE_NULL;
+	struct fault ignored;
+	int error = client_connect_container(&client, &cli->state, id, &record, fault);
+	if (!error) {
+		/* The hooks are in the state directory, which goes. A spec that cannot be read any more
+		 * must not keep the container alive. */
+		bundle_load_saved(&bundle, &cli->state, id, record.bundle, &ignored);
+		error = finish(cli, &client, &bundle, id, force, fault);
+	} else if (record.partition && (error == -ENOENT || error == -ECONNREFUSED)) {
+		error = delete_remains(cli, &record, fault);
+	} else if (error == -ENOENT && force) {
+		error = 0;
+	}
+	bundle_deinit(&bundle);
+	client_close(&client);
+	return error;
+}
+
+const struct verb verbs_lifecycle[] = {
+	{
+		.name = "run",
+		.operands = "ID",
+		.summary = "create and start a container, wait for it and delete it",
+		.text = "Standard input, output and error are the container's; the exit status is that of\n"
+		        "its process. With -d the command returns at once, the output goes to a log file\n"
+		        "(hvrun logs), and the container stays until hvrun delete.",
+		.options = run_rows,
+		.options_size = sizeof(struct create_options),
+		.least = 1, .most = 1,
+		.run = verb_run,
+	},
+	{
+		.name = "create",
+		.operands = "ID",
+		.summary = "create a container that waits for its start",
+		.text = "A proxy process stays behind, whose pid is in --pid-file and in the state: signals\n"
+		        "to it go to the container's process, and it exits with its status.",
+		.options = create_rows,
+		.options_size = sizeof(struct create_options),
+		.least = 1, .most = 1,
+		.run = verb_create,
+	},
+	{
+		.name = "start",
+		.operands = "ID",
+		.summary = "start the process of a created container",
+		.least = 1, .most = 1,
+		.run = verb_start,
+	},
+	{
+		.name = "delete",
+		.operands = "ID",
+		.summary = "delete a stopped container",
+		.options = delete_rows,
+		.options_size = sizeof(struct delete_options),
+		.least = 1, .most = 1,
+		.run = verb_delete,
+	},
+	{ NULL },
+};
