@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The sequence. First "/" stops passing our mounts on, and the mount that holds the root file
+ * system becomes private, which pivot_root(2) insists on and which keeps the container's mounts out
+ * of everybody else's sight. Then the root is bound on itself, because only a mount can be pivoted
+ * to; its fd is what every later step starts from.
+ */
+
+#include "agent/rootfs.h"
+
+#include "agent/device.h"
+#include "agent/mount.h"
+#include "agent/mountapi.h"
+#include "agent/path.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+static int open_root(const struct oci_spec *spec, const char *bundle)
+{
+	cleanup_close int bundle_fd = -1;
+	if (spec->root.path[0] != '/') {
+		bundle_fd = open(bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (bundle_fd < 0)
+			return -errno;
+	}
+	int fd = openat(bundle_fd, spec->root.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/*
+ * Makes the mount that fd stands in private. mount_propagate() wants the root of a mount: it is
+ * up from here.
+ */
+static int make_parent_private(int fd)
+{
+	cleanup_close int at = openat(fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	while (at >= 0 && !mount_is_root(at)) {
+		int up = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (up >= 0 && path_same(at, up)) {
+			close_fd(&up);
+			return 0; /* our root is no mount: nothing can be told */
+		}
+		close_fd(&at);
+		at = up;
+	}
+	return at < 0 ? -errno : mount_propagate(at, MS_PRIVATE);
+}
+
+static int bind_root(struct rootfs *rootfs, struct fault *fault)
+{
+	const struct oci_spec *spec = rootfs->spec;
+	unsigned long propagation = mount_propagation_parse(spec->linux_.rootfs_propagation);
+	int r = sys_mount(NULL, "/", NULL, propagation ? propagation : MS_SLAVE | MS_REC, NULL);
+	if (r < 0)
+		return fault_errno(fault, r, "propagation of \"/\"");
+	cleanup_close int place_fd = open_root(spec, rootfs->bundle);
+	if (place_fd < 0)
+		return fault_errno(fault, place_fd, "root \"%s\"", spec->root.path);
+	cleanup_close int fd = -1;
+	r = make_parent_private(place_fd);
+	if (r >= 0)
+		r = fd = mount_clone(place_fd, true);
+	if (r >= 0)
+		r = mount_attach(fd, place_fd);
+	if (r < 0)
+		return fault_errno(fault, r, "root \"%s\": bind on itself", spec->root.path);
+	rootfs->fd = take_fd(&fd);
+	return 0;
+}
+
+/* A /dev that is bound from outside is somebody else's: nothing is made in it. */
+static bool owns_dev(const struct oci_spec *spec)
+{
+	for (size_t i = 0; i < spec->mounts.count; i++) {
+		const struct oci_mount *mount = &spec->mounts.item[i];
+		bool bind = mount->type && !strcmp(mount->type, "bind");
+		for (size_t k = 0; k < mount->options.count; k++)
+			bind |= !strcmp(mount->options.item[k], "bind") ||
+				!strcmp(mount->options.item[k], "rbind");
+		if (bind && path_equal(mount->destination, "/dev"))
+			return false;
+	}
+	return true;
+}
+
+static int fill_root(struct rootfs *rootfs, struct fault *fault)
+{
+	const struct oci_spec *spec = rootfs->spec;
+	int r = 0;
+	for (size_t i = 0; i < spec->mounts.count && r >= 0; i++)
+		r = mount_do(rootfs, i, fault);
+	if (r < 0 || !owns_dev(spec))
+		return r;
+	r = device_make_all(rootfs, fault);
+	if (r >= 0 && spec->process && spec->process->terminal)
+		r = device_make_console(rootfs->fd, fault);
+	return r;
+}
+
+/* The root of a container that stays in our mount namespace. */
+static int share_mounts(struct rootfs *rootfs, struct fault *fault)
+{
+	const struct oci_spec *spec = rootfs->spec;
+	const struct oci_linux *linux_ = &spec->linux_;
+	if (spec->mounts.count || linux_->devices.count || linux_->masked_paths.count ||
+	    linux_->readonly_paths.count || spec->root.readonly)
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+		                 "mounts, devices, masked and read-only paths: "
+		                 "need a mount namespace");
+	rootfs->fd = open_root(spec, rootfs->bundle);
+	return rootfs->fd < 0 ? fault_errno(fault, rootfs->fd, "root \"%s\"", spec->root.path) : 0;
+}
+
+int rootfs_open_sources(struct rootfs *rootfs, const struct oci_spec *spec, const char *bundle,
+                        struct fault *fault)
+{
+	rootfs->spec = spec;
+	rootfs->bundle = bundle;
+	rootfs->sources = calloc(spec->mounts.count + 1, sizeof(*rootfs->sources));
+	if (!rootfs->sources)
+		return fault_errno(fault, -ENOMEM, "mounts");
+	int r = 0;
+	for (size_t i = 0; i < spec->mounts.count; i++)
+		rootfs->sources[i] = -1;
+	for (size_t i = 0; i < spec->mounts.count && r >= 0; i++)
+		r = mount_open_source(rootfs, i, &rootfs->sources[i], fault);
+	return r;
+}
+
+int rootfs_mount(struct rootfs *ret, const struct oci_spec *spec, const char *bundle,
+                 struct fault *fault)
+{
+	ret->spec = spec;
+	ret->bundle = bundle;
+	if (!spec->has_root)
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "root: is required");
+	if (!oci_namespace_find(spec, OCI_NS_MOUNT))
+		return share_mounts(ret, fault);
+	/* Modes are those that were asked for. */
+	mode_t mask = umask(0);
+	int r = bind_root(ret, fault);
+	if (r >= 0)
+		r = fill_root(ret, fault);
+	umask(mask);
+	return r;
+}
+
+void rootfs_deinit(struct rootfs *rootfs)
+{
+	for (size_t i = 0; i < rootfs->late.count; i++)
+		close_fd(&rootfs->late.item[i]);
+	free(rootfs->late.item);
+	for (size_t i = 0; rootfs->sources && i < rootfs->spec->mounts.count; i++)
+		close_fd(&rootfs->sources[i]);
+	free(rootfs->sources);
+	close_fd(&rootfs->fd);
+	*rootfs = (struct rootfs)ROOTFS_NULL;
+}
