@@ -22,5 +22,5 @@ extern const bool seccomp_built_in;
 int seccomp_compile(const struct oci_seccomp *seccomp, struct seccomp_program *ret,
                     struct fault *fault);
 /* Needs no_new_privs, or CAP_SYS_ADMIN in effect. */
-int seccomp_load(const struct seccomp_program *program);
+int seccomp_apply(const struct seccomp_program *program);
 void seccomp_deinit(struct seccomp_program *program);

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The order that the kernel wants: the bounding set is cut first (which needs CAP_SETPCAP), permitted is
+ * kept over the change of the uid, and then all four sets are set at once. Inheritable and ambient
+ * are always written, so nothing of the agent's own is passed on.
+ */
+
+#include "agent/caps.h"
+
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/prctl.h>
+
+#define BIT(cap) (UINT64_C(1) << (cap))
+#define NAMES_MAX 2048
+
+static const struct oci_capabilities no_capabilities;
+
+static void free_caps(cap_t *caps)
+{
+	if (*caps)
+		cap_free(*caps);
+}
+
+/* All that this kernel knows. */
+static uint64_t known(void)
+{
+	int max = cap_max_bits();
+	return max >= 64 ? UINT64_MAX : BIT(max) - 1;
+}
+
+static uint64_t flag_mask(cap_t caps, cap_flag_t flag)
+{
+	uint64_t mask = 0;
+	for (int cap = 0; cap < 64 && known() & BIT(cap); cap++) {
+		cap_flag_value_t value;
+		if (cap_get_flag(caps, cap, flag, &value) == 0 && value == CAP_SET)
+			mask |= BIT(cap);
+	}
+	return mask;
+}
+
+static int set_mask(cap_t caps, cap_flag_t flag, uint64_t mask)
+{
+	cap_value_t list[64];
+	int n = 0;
+	for (int cap = 0; cap < 64; cap++) {
+		if (mask & BIT(cap))
+			list[n++] = cap;
+	}
+	return n && cap_set_flag(caps, flag, n, list, CAP_SET) < 0 ? -errno : 0;
+}
+
+static int get_permitted(uint64_t *ret)
+{
+	cleanup(free_caps) cap_t caps = cap_get_proc();
+	if (!caps)
+		return -errno;
+	*ret = flag_mask(caps, CAP_PERMITTED);
+	return 0;
+}
+
+char *caps_lacking(const struct oci_capabilities *caps, bool user_namespace)
+{
+	uint64_t ours = known();
+	if (!caps || (!user_namespace && get_permitted(&ours) < 0))
+		return NULL;
+	uint64_t lacking = (caps->bounding | caps->effective | caps->permitted | caps->inheritable |
+	                    caps->ambient) & ~ours;
+	char *text = lacking ? calloc(1, NAMES_MAX) : NULL;
+	size_t length = 0;
+	for (const struct json_name *n = oci_capability_names; text && n->name; n++) {
+		size_t size = strlen(n->name);
+		if (!(lacking & BIT(n->value)) || length + size + 3 > NAMES_MAX)
+			continue;
+		if (length) {
+			memcpy(text + length, ", ", 2);
+			length += 2;
+		}
+		memcpy(text + length, n->name, size + 1);
+		length += size;
+	}
+	return text;
+}
+
+int caps_bound(const struct oci_capabilities *caps, struct fault *fault)
+{
+	uint64_t bounding = caps ? caps->bounding : 0, all = known();
+	for (int cap = 0; cap < 64 && all & BIT(cap); cap++) {
+		if (!(bounding & BIT(cap)) && cap_drop_bound(cap) < 0)
+			return fault_errno(fault, -errno, "capability %d: out of the bounding set", cap);
+	}
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return fault_errno(fault, -errno, "capabilities: keep them over the change of user");
+	return 0;
+}
+
+int caps_regain(struct fault *fault)
+{
+	cleanup(free_caps) cap_t caps = cap_get_proc();
+	if (!caps || set_mask(caps, CAP_EFFECTIVE, BIT(CAP_SYS_ADMIN)) < 0 || cap_set_proc(caps) < 0)
+		return fault_errno(fault, -errno, "CAP_SYS_ADMIN for the seccomp filter");
+	return 0;
+}
+
+int caps_apply(const struct oci_capabilities *asked, struct fault *fault)
+{
+	const struct oci_capabilities *caps = asked ? asked : &no_capabilities;
+	if (caps->effective & ~caps->permitted)
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+		                 "capabilities: effective has more than permitted");
+	uint64_t ours = 0;
+	int r = get_permitted(&ours);
+	if (r < 0)
+		return fault_errno(fault, r, "capabilities: read");
+	uint64_t permitted = caps->permitted & ours;
+	uint64_t inheritable = caps->inheritable & caps->bounding & ours;
+	uint64_t ambient = caps->ambient & permitted & inheritable;
+
+	cleanup(free_caps) cap_t sets = cap_init();
+	if (!sets)
+		return fault_errno(fault, -ENOMEM, "capabilities");
+	if (set_mask(sets, CAP_PERMITTED, permitted) < 0 ||
+	    set_mask(sets, CAP_EFFECTIVE, caps->effective & permitted) < 0 ||
+	    set_mask(sets, CAP_INHERITABLE, inheritable) < 0 || cap_set_proc(sets) < 0)
+		return fault_errno(fault, -errno, "capabilities: set");
+	if (cap_reset_ambient() < 0)
+		return fault_errno(fault, -errno, "capabilities: clear ambient");
+	for (int cap = 0; cap < 64; cap++) {
+		if (ambient & BIT(cap) && cap_set_ambient(cap, CAP_SET) < 0)
+			return fault_errno(fault, -errno, "capability %d: ambient", cap);
+	}
+	return 0;
+}

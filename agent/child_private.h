@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What spawn.c (in the agent), namespace.c (in the agent) and child.c (in the child) share. Not for others. */
+
+#include "agent/child.h"
+#include "agent/rootfs.h"
+#include "agent/user.h"
+
+/* Agent → child, on the report socket: first when its maps are written, then, to an init, as its start. */
+struct child_word {
+	int32_t pid;    /* the child's, as the agent knows it */
+};
+
+/* Child → agent; of the text only what is used is sent. */
+struct child_wire {
+	int32_t kind, error, hresult;
+	char text[FAULT_TEXT];
+};
+#define CHILD_WIRE_MIN offsetof(struct child_wire, text)
+
+/* What the child starts with and what it finds on its way. */
+struct child_run {
+	const struct child_plan *plan;
+	const struct oci_process *process;
+	int report_fd;
+	int cgroup_ns_fd;       /* to join; -1 = none */
+	int label_fd[2];        /* attr/exec of AppArmor and SELinux, of the agent's /proc; -1 = no label */
+	pid_t pid;              /* as the agent knows it */
+	struct rootfs rootfs;
+	struct user user;
+	char *home;             /* to be added to the environment; NULL = it has one */
+	bool cwd_later;         /* only the user itself may enter it */
+	struct fault fault;
+};
+_Noreturn void child_run(struct child_run *run);
+
+/* The namespaces that a clone needs and how to get back from them. */
+struct namespaces {
+	uint64_t clone_flags;           /* CLONE_NEW* of the new ones */
+	int user_fd;                    /* to join; -1 = none */
+	int cgroup_fd;                  /* to join, by the child; -1 = none */
+	int back[OCI_NS_COUNT];         /* ours, where we have left them; -1 = we have not */
+};
+#define NAMESPACES_NULL \
+	{ .user_fd = -1, .cgroup_fd = -1, .back = { -1, -1, -1, -1, -1, -1, -1, -1, -1 } }
+
+int namespaces_init(struct fault *fault);
+/*
+ * Makes the agent's next clone be born into the plan's namespaces. namespaces_return() must follow in any
+ * case; when it fails, the agent is not where it belongs.
+ */
+int namespaces_enter(const struct child_plan *plan, struct namespaces *ret, struct fault *fault);
+int namespaces_return(struct namespaces *namespaces, struct fault *fault);
+void namespaces_deinit(struct namespaces *namespaces);
+/* For an exec, in the child: CLONE_NEW* of what it joins through the pidfd of the init. */
+int namespaces_join_flags(const struct oci_spec *spec);
