@@ -46,7 +46,7 @@ void hv_machine_probe(struct hv_machine *ret)
 {
 	*ret = (struct hv_machine){ .cid = VMADDR_CID_ANY };
 	cleanup_close int device = open("/dev/vsock", O_RDONLY | O_CLOEXEC);
-	uint32_t cid;
+	uint32_t cid = VMADDR_CID_ANY;
 	if (device >= 0 && ioctl(device, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &cid) == 0)
 		ret->cid = cid;
 	/* hv_sock has no CID of its own to tell. */

@@ -395,12 +395,16 @@ static void test_pidfd(void **state)
 	(void)state;
 	struct loop loop;
 	struct probe probe = { .source = SOURCE_NULL, .stop_after = 1 };
-	assert_int_equal(loop_init(&loop), 0);
 	pid_t child = fork();
 	if (child == 0)
 		_exit(7);
 	int fd = (int)syscall(SYS_pidfd_open, child, 0);
+	if (fd < 0 && errno == ENOSYS) {
+		waitpid(child, NULL, 0);
+		skip(); /* valgrind */
+	}
 	assert_true(fd >= 0);
+	assert_int_equal(loop_init(&loop), 0);
 	assert_int_equal(source_init(&probe.source, &loop, fd, EPOLLIN, probe_event), 0);
 	assert_int_equal(loop_run(&loop), 0);
 	int status;
