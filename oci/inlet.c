@@ -262,6 +262,7 @@ size_t inlet_splice(struct inlet *inlet, int socket_fd, size_t size)
 {
 	if (!inlet->is_pipe || inlet->stopped || buf_length(&inlet->held))
 		return 0;
+	stream_grow_pipe(inlet->fd, &inlet->grown);
 	/* Whether it is the socket that has nothing or the pipe that is full or without a reader,
 	 * taking the bytes by copy will tell. */
 	ssize_t n = splice(socket_fd, NULL, inlet->fd, NULL, size,

@@ -95,6 +95,7 @@ static ssize_t copy(struct outlet *outlet, size_t size)
 /* What is wrong with the source, if anything, copy() will find out as well. */
 static ssize_t move(struct outlet *outlet, size_t size)
 {
+	stream_grow_pipe(outlet->fd, &outlet->grown);
 	ssize_t n = channel_splice_data(outlet->channel, outlet->id, outlet->fd, size);
 	if (n < 0 && n != -EAGAIN) {
 		outlet->channel->zero_copy = false;

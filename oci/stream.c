@@ -85,6 +85,13 @@ int stream_data(struct channel *channel, const struct frame *frame, struct inlet
 	return 0;
 }
 
+void stream_grow_pipe(int fd, bool *grown)
+{
+	if (!*grown)
+		(void)fcntl(fd, F_SETPIPE_SZ, STREAM_WINDOW);
+	*grown = true;
+}
+
 static int make_nonblocking(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);

@@ -40,6 +40,7 @@ struct outlet {
 	bool terminal;                  /* read error EIO is the end of file */
 	bool is_pipe, is_socket;
 	bool bulk;                      /* the last frame was large: try to splice the next one */
+	bool grown;                     /* see stream_grow_pipe() */
 	bool queued, ended;
 	struct outlet *next, *next_ready;
 };
@@ -97,6 +98,7 @@ struct inlet {
 	bool is_pipe, is_socket;
 	bool end_received, stopped;
 	bool is_ghost;
+	bool grown;
 	struct buf held;
 	struct inlet *next;
 };
@@ -136,6 +138,10 @@ int stream_control(struct channel *channel, const struct frame *frame, const uin
 /* The header of a DATA frame: checks it and finds the inlet, which then gets the payload in pieces
  * of any size through inlet_take() or inlet_splice(). */
 int stream_data(struct channel *channel, const struct frame *frame, struct inlet **ret);
+
+/* A stream that moves much gets a larger pipe, once: fewer turns of the loop and fewer switches
+ * between processes for the same bytes. It may be refused, which does no harm. */
+void stream_grow_pipe(int fd, bool *grown);
 
 struct outlet *outlet_find(struct channel *channel, uint64_t id);
 void outlet_grant(struct outlet *outlet, uint64_t limit);
