@@ -35,7 +35,9 @@ static int activity_put(struct json_writer *writer, const struct json_field *fie
 {
 	static const char *const none = NULL_CID;
 
-	return json_str.put(writer, field, activity_absent(field, from) ? (const void *)&none : from);
+	if (activity_absent(field, from))
+		from = &none;
+	return json_str.put(writer, field, from);
 }
 
 static const struct json_codec activity = { activity_absent, activity_get, activity_put };
@@ -241,8 +243,8 @@ static const struct json_type execute_settings_type =
 
 static const struct json_field execute_request_fields[] = {
 	REQUEST_BASE(struct execute_request),
-	JSON_FIELD(struct execute_request, settings, "Settings", object, JSON_REQUIRED | JSON_ALWAYS,
-	           &execute_settings_type),
+	JSON_FIELD(struct execute_request, settings, "Settings", object,
+	           JSON_REQUIRED | JSON_ALWAYS, &execute_settings_type),
 	{ NULL },
 };
 static const struct json_type execute_request_type =

@@ -47,8 +47,8 @@ const struct message *message_find(uint32_t type);
 /* Members of every request; ours are embedded first in each request struct as `base`. */
 struct request_base {
 	const char *container_id;
-	/* A GUID of 36 characters. Anything else, and NULL, is sent as zeros in a request and not at
-	 * all in a reply or notification. */
+	/* A GUID of 36 characters. Anything else, and NULL, is sent as zeros in a request and not
+	 * at all in a reply or notification. */
 	const char *activity_id;
 };
 struct error_record {
@@ -113,7 +113,7 @@ struct negotiate_reply {
 struct container_config {
 	struct schema_version schema_version;
 	const char *oci_bundle_path;
-	struct oci_spec *oci_specification;     /* may be NULL; oci_spec_check() is the receiver's task */
+	struct oci_spec *oci_specification;     /* may be NULL, has not passed oci_spec_check() */
 	const char *scratch_dir_path;
 };
 struct create_request {
@@ -124,7 +124,7 @@ extern const struct json_type container_config_type, create_request_type;
 struct create_reply {
 	struct reply_base base;
 	uint32_t selected_protocol_version;
-	uint32_t process_id;                    /* ours: the init's pid; absent from plain replies */
+	uint32_t process_id;                    /* ours: the init's pid; 0 in plain mode */
 };
 
 /* ExecuteProcess */
@@ -261,8 +261,8 @@ struct statistics_v2 {
 	struct {
 		uint64_t anon, file, kernel_stack, slab, sock, shmem, file_mapped, file_dirty,
 			file_writeback, inactive_anon, active_anon, inactive_file, active_file,
-			unevictable, pgfault, pgmajfault, usage, usage_limit, swap_usage, swap_limit,
-			max_usage;
+			unevictable, pgfault, pgmajfault, usage, usage_limit, swap_usage,
+			swap_limit, max_usage;
 	} memory;
 	struct { uint64_t low, high, max, oom, oom_kill; } memory_events;
 	LIST(struct io_entry) io;

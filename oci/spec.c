@@ -209,6 +209,7 @@ static const struct json_field spec_fields[] = {
 	JSON_FIELD(struct oci_spec, annotations, "annotations", str_map),
 	/* Always there: Microsoft's guest dies without it. */
 	JSON_FIELD(struct oci_spec, linux_, "linux", object, JSON_ALWAYS, &oci_linux_type),
+	JSON_FIELD(struct oci_spec, windows, "windows", any),
 	{ NULL },
 };
 const struct json_type oci_spec_type = JSON_TYPE(struct oci_spec, spec_fields);
@@ -289,7 +290,7 @@ static int check_sysctl(const struct oci_spec *spec, const char *name, struct fa
 			continue;
 		if (oci_namespace_find(spec, type))
 			return 0;
-		return refuse(fault, "linux.sysctl[\"%.64s\"]: needs a %s namespace", name,
+		return refuse(fault, "linux.sysctl[\"%.64s\"]: needs a namespace of type %s", name,
 		              oci_namespace_name(type));
 	}
 	return refuse(fault, "linux.sysctl[\"%.64s\"]: belongs to no namespace", name);
@@ -316,7 +317,7 @@ static int check_namespaces(const struct oci_spec *spec, struct fault *fault)
 
 	for (size_t i = 0; i < array_size(needs); i++) {
 		if (needs[i].present && !oci_namespace_find(spec, needs[i].type))
-			return refuse(fault, "%s: needs a %s namespace", needs[i].path,
+			return refuse(fault, "%s: needs a namespace of type %s", needs[i].path,
 			              oci_namespace_name(needs[i].type));
 	}
 	/* Without a mapping nobody in there would have an id, not even the one who starts it. */
@@ -355,8 +356,9 @@ static int check_seccomp(const struct oci_seccomp *seccomp, struct fault *fault)
 			return refuse(fault, "linux.seccomp.syscalls[%zu].names: must not be empty",
 			              i);
 		if (rule->errno_ret.set && !action_has_errno(rule->action))
-			return refuse(fault, "linux.seccomp.syscalls[%zu].errnoRet: %s has no errno",
-			              i, rule->action);
+			return refuse(fault,
+			              "linux.seccomp.syscalls[%zu].errnoRet: %s has no errno", i,
+			              rule->action);
 		if (!strcmp(rule->action, notify) && !seccomp->listener_path)
 			return refuse(fault, "linux.seccomp.listenerPath: is required for %s",
 			              notify);

@@ -97,7 +97,8 @@ struct oci_hook {
 typedef LIST(struct oci_hook) oci_hook_list;
 
 struct oci_hooks {
-	oci_hook_list prestart, create_runtime, create_container, start_container, poststart, poststop;
+	oci_hook_list prestart, create_runtime, create_container, start_container, poststart,
+		poststop;
 };
 
 enum oci_namespace_type {
@@ -257,6 +258,9 @@ struct oci_spec {
 	struct oci_hooks hooks;
 	struct str_map annotations;
 	struct oci_linux linux_;                /* an absent "linux" is an empty one */
+	/* Kept as it is: with Microsoft's halves windows.network.networkNamespace names the network
+	 * namespace of a Linux container too. */
+	struct json windows;
 };
 
 extern const struct json_type oci_spec_type, oci_process_type, oci_resources_type, oci_hook_type;

@@ -20,8 +20,8 @@ extern const struct json_codec
 	spec_page_size,         /* const char *, such as "2MB" */
 	spec_name,              /* const char *; .of = const char *const[] of the names there are */
 	spec_name_list,         /* struct str_list of such names */
-	spec_bits,              /* uint64_t; a list of names; .of = struct json_name[] of bit numbers */
-	spec_unique_list,       /* json_list of structs whose first row is a json_enum: none twice */
+	spec_bits,              /* uint64_t, a list of names; .of = json_name[] of bit numbers */
+	spec_unique_list,       /* json_list, the first row a json_enum that occurs once at most */
 	spec_nothing,           /* a list that must be empty; stores nothing */
 	spec_i32_range,         /* int32_t */
 	spec_i64_range,         /* int64_t */
