@@ -165,6 +165,9 @@ int bridge_send(struct bridge *bridge, struct bridge_call *call, uint32_t type,
                 const struct json_type *table, const void *request, bridge_answer_fn *answer,
                 struct fault *fault)
 {
+	if (bridge->gone)
+		return fault_set(fault, -ENOTCONN, HRESULT_FAIL,
+		                 "the partition has ended: its agent %s", bridge->gone);
 	if (!bridge->ready)
 		return fault_set(fault, -ENOTCONN, HRESULT_FAIL, "the agent is not connected");
 	return send_call(bridge, call, type, table, request, answer, fault);
@@ -180,9 +183,12 @@ void bridge_abandon(struct bridge *bridge, struct bridge_call *call)
 	bridge->abandoned_next = (bridge->abandoned_next + 1) % BRIDGE_ABANDONED_MAX;
 }
 
-uint64_t bridge_stream_id(struct bridge *bridge)
+uint64_t bridge_stream_ids(struct bridge *bridge, unsigned count)
 {
-	return bridge->next_stream++;
+	uint64_t first = bridge->next_stream;
+
+	bridge->next_stream += count;
+	return first;
 }
 
 /* The connection */
@@ -251,9 +257,25 @@ static int negotiate(struct bridge *bridge)
 	                 on_negotiated, NULL);
 }
 
+/* Closes the connection; whatever was under way has failed. */
+static void disconnect(struct bridge *bridge, const struct fault *fault)
+{
+	bridge->connected = bridge->ready = false;
+	memset(bridge->abandoned, 0, sizeof(bridge->abandoned));
+	channel_deinit(&bridge->channel);
+	/* Nobody can add to the list now, but owners may take theirs away. */
+	while (bridge->calls) {
+		struct bridge_call *call = bridge->calls;
+		forget_call(bridge, call);
+		if (call == &bridge->negotiation)
+			call->answer = NULL;
+		else
+			finish_call(call, NULL, fault);
+	}
+}
+
 static void lost(struct bridge *bridge, int error)
 {
-	struct bridge_call *calls = take_pointer(bridge->calls);
 	struct fault fault = bridge->fault;
 
 	if (!fault.text[0] && error)
@@ -262,18 +284,7 @@ static void lost(struct bridge *bridge, int error)
 		fault_set(&fault, 0, HRESULT_FAIL, "the agent closed the connection");
 	log_info("bridge: %s", fault.text);
 	bridge->fault = (struct fault)FAULT_NULL;
-	bridge->connected = bridge->ready = false;
-	memset(bridge->abandoned, 0, sizeof(bridge->abandoned));
-	channel_deinit(&bridge->channel);
-	while (calls) {
-		struct bridge_call *call = calls;
-		calls = call->next;
-		call->next = NULL;
-		if (call == &bridge->negotiation)
-			call->answer = NULL;
-		else
-			finish_call(call, NULL, &fault);
-	}
+	disconnect(bridge, &fault);
 	if (bridge->accepting.fd >= 0)
 		(void)source_want(&bridge->accepting, EPOLLIN);
 	bridge->ops->lost(bridge, &fault);
@@ -325,7 +336,7 @@ static int on_connection(struct source *source, uint32_t got)
 	return 0;
 }
 
-int bridge_init(struct bridge *bridge, struct loop *loop, const struct bridge_ops *ops)
+void bridge_init(struct bridge *bridge, struct loop *loop, const struct bridge_ops *ops)
 {
 	*bridge = (struct bridge){
 		.loop = loop,
@@ -335,7 +346,6 @@ int bridge_init(struct bridge *bridge, struct loop *loop, const struct bridge_op
 		.channel = CHANNEL_NULL,
 		.next_stream = 1,
 	};
-	return 0;
 }
 
 int bridge_listen(struct bridge *bridge, const struct hv_endpoint *endpoint,
@@ -351,10 +361,10 @@ int bridge_listen(struct bridge *bridge, const struct hv_endpoint *endpoint,
 
 void bridge_deinit(struct bridge *bridge)
 {
+	struct fault fault = FAULT_NULL;
+
 	source_deinit(&bridge->accepting);
 	hv_listener_close(&bridge->listener);
-	if (bridge->connected)
-		channel_deinit(&bridge->channel);
-	bridge->connected = bridge->ready = false;
-	bridge->calls = NULL;
+	fault_set(&fault, 0, HRESULT_FAIL, "the partition is ending");
+	disconnect(bridge, &fault);
 }

@@ -48,6 +48,7 @@ struct bridge {
 	pid_t peer_pid;                 /* only this process is let in; 0 = whom the listener admits */
 	struct channel channel;
 	bool connected, ready;
+	const char *gone;               /* why nobody will ever answer again; borrowed, NULL = he may */
 	char session[HV_GUID_TEXT];
 	struct bridge_call negotiation;
 	uint64_t next_id, next_stream;
@@ -57,13 +58,13 @@ struct bridge {
 	struct fault fault;             /* why the connection is about to be closed */
 };
 
-int bridge_init(struct bridge *bridge, struct loop *loop, const struct bridge_ops *ops);
+void bridge_init(struct bridge *bridge, struct loop *loop, const struct bridge_ops *ops);
 /* Listens at the endpoint for the agent; children as in hv_listen(). */
 int bridge_listen(struct bridge *bridge, const struct hv_endpoint *endpoint,
                   struct hv_children *children, struct fault *fault);
 /* Takes a connection of the agent and negotiates. */
 int bridge_attach(struct bridge *bridge, int fd);
-/* Requests under way are dropped without a word. */
+/* Requests under way fail. */
 void bridge_deinit(struct bridge *bridge);
 
 /*
@@ -75,5 +76,5 @@ int bridge_send(struct bridge *bridge, struct bridge_call *call, uint32_t type,
                 struct fault *fault);
 /* The answer is of no interest any more; the call may go. */
 void bridge_abandon(struct bridge *bridge, struct bridge_call *call);
-/* A stream id that was never used in this session. */
-uint64_t bridge_stream_id(struct bridge *bridge);
+/* The first of count stream ids that were never used. */
+uint64_t bridge_stream_ids(struct bridge *bridge, unsigned count);

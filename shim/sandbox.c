@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What holds everything together: the order of birth and death.
+ *
+ * Birth is in the way of every `hvrun run`, so the agent is started first and everything else is done
+ * while it boots. Death has three causes. The last container was deleted: the state directory goes
+ * before the caller hears of it, then the agent. Somebody wants us to end: everybody who waits is told
+ * first. The agent died: whoever waited is told, but the containers stay, as stopped ones, until they
+ * are deleted.
+ *
+ * The bridge and the exit of the agent are two events of one death, in either order. What the agent
+ * said last is still in the connection, so only when both have come is it over.
+ */
+
+#include "shim/sandbox.h"
+
+#include "oci/log.h"
+#include "shim/server.h"
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#define IDLE_LIMIT 10000        /* milliseconds without ever a container */
+#define RECONNECT_LIMIT 30000   /* milliseconds without a connection to an agent that lives */
+#define OUTPUT_MAX (1u << 20)   /* bytes of agent.log; then it becomes agent.log.1 */
+#define LAST_LINE 200
+
+struct options {
+	const char *root, *driver, *id;
+	int ready_fd;
+	bool debug;
+};
+
+struct sandbox {
+	const struct options *options;
+	struct state state;
+	int directory_fd, log_fd;
+	char *directory;
+	struct loop loop;
+	struct signals signals;
+	struct partition partition;
+	struct hv_children children;
+	struct source exited, output;
+	struct bridge bridge;
+	struct task task;
+	struct server server;
+	struct timer limit;             /* IDLE_LIMIT, RECONNECT_LIMIT */
+	int ready_fd;
+	int output_fd;                  /* agent.log */
+	uint64_t output_size;
+	char last_line[LAST_LINE];      /* that the agent said */
+	bool running;                   /* the agent */
+	bool ending;
+	int status;
+};
+
+/* Ready */
+
+static void tell_ready(struct sandbox *sandbox, const char *text, size_t size)
+{
+	if (sandbox->ready_fd < 0)
+		return;
+	if (write(sandbox->ready_fd, text, size) < 0)
+		log_debug("nobody waits for the partition any more");
+	close_fd(&sandbox->ready_fd);
+}
+
+static void tell_failed(struct sandbox *sandbox, const char *text)
+{
+	char line[FAULT_TEXT + 1];
+	int n = snprintf(line, sizeof(line), "%s\n", text);
+
+	tell_ready(sandbox, line, min_size((size_t)n, sizeof(line) - 1));
+}
+
+/* The end */
+
+static void remove_directory(struct sandbox *sandbox)
+{
+	server_close_socket(&sandbox->server);
+	if (sandbox->directory_fd < 0)
+		return;
+	close_fd(&sandbox->directory_fd);
+	int r = state_partition_remove(&sandbox->state, sandbox->options->id);
+	if (r < 0)
+		log_warning("remove %s: %s", sandbox->directory, errno_text(r));
+}
+
+/* Ends the loop as soon as the agent has gone. */
+static void end(struct sandbox *sandbox)
+{
+	if (sandbox->ending)
+		return;
+	sandbox->ending = true;
+	sandbox->server.ending = true;
+	remove_directory(sandbox);
+	if (sandbox->running)
+		sandbox->partition.driver->stop(&sandbox->partition);
+	else
+		loop_stop(&sandbox->loop);
+}
+
+static void end_with_containers(struct sandbox *sandbox, const char *why)
+{
+	if (sandbox->task.containers)
+		log_warning("%s: its containers are killed", why);
+	/* Proxies and waiters are answered while the control socket still has their connections. */
+	task_died(&sandbox->task, why);
+	end(sandbox);
+}
+
+static void start_failed(struct sandbox *sandbox, const char *text)
+{
+	tell_failed(sandbox, text);
+	log_error("%s", text);
+	sandbox->status = EXIT_FAILURE;
+	end(sandbox);
+}
+
+/* When the agent has gone and the connection has been read to its end. */
+static void partition_over(struct sandbox *sandbox)
+{
+	char how[sizeof(sandbox->task.death)], text[FAULT_TEXT];
+
+	if (sandbox->running || sandbox->bridge.connected || sandbox->task.dead)
+		return;
+	sandbox->partition.driver->collect(&sandbox->partition, how, sizeof(how));
+	if (sandbox->ready_fd >= 0) {
+		snprintf(text, sizeof(text), "the agent %s%s%s", how,
+		         sandbox->last_line[0] ? ": " : "", sandbox->last_line);
+		start_failed(sandbox, text);
+		return;
+	}
+	log_error("the agent %s", how);
+	timer_set(&sandbox->limit, 0);
+	task_died(&sandbox->task, how);
+	if (!sandbox->task.containers)
+		end(sandbox);
+}
+
+static int on_partition_exit(struct source *source, uint32_t got)
+{
+	(void)got;
+	struct sandbox *sandbox = container_of(source, struct sandbox, exited);
+	char how[128];
+
+	source_deinit(&sandbox->exited);
+	sandbox->running = false;
+	if (sandbox->ending) {
+		if (sandbox->partition.pid)
+			sandbox->partition.driver->collect(&sandbox->partition, how, sizeof(how));
+		loop_stop(&sandbox->loop);
+	} else {
+		partition_over(sandbox);
+	}
+	return 0;
+}
+
+/* The agent's words */
+
+static void keep_last_line(struct sandbox *sandbox, const char *text, size_t size)
+{
+	while (size && text[size - 1] == '\n')
+		size--;
+	const char *line = size ? memrchr(text, '\n', size) : NULL;
+	size_t start = line ? (size_t)(line + 1 - text) : 0;
+	if (size > start)
+		snprintf(sandbox->last_line, LAST_LINE, "%.*s", (int)min_size(size - start, LAST_LINE),
+		         text + start);
+}
+
+static void log_output(struct sandbox *sandbox, const char *text, size_t size)
+{
+	if (sandbox->output_size > OUTPUT_MAX && sandbox->directory_fd >= 0) {
+		(void)renameat(sandbox->directory_fd, "agent.log", sandbox->directory_fd,
+		               "agent.log.1");
+		close_fd(&sandbox->output_fd);
+	}
+	if (sandbox->output_fd < 0 && sandbox->directory_fd >= 0) {
+		sandbox->output_fd = openat(sandbox->directory_fd, "agent.log",
+		                            O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+		sandbox->output_size = 0;
+	}
+	if (sandbox->output_fd >= 0 && write(sandbox->output_fd, text, size) > 0)
+		sandbox->output_size += size;
+}
+
+static int on_output(struct source *source, uint32_t got)
+{
+	(void)got;
+	struct sandbox *sandbox = container_of(source, struct sandbox, output);
+	char text[4096];
+	ssize_t n = read(source->fd, text, sizeof(text));
+
+	if (n > 0) {
+		if (sandbox->ready_fd >= 0)
+			keep_last_line(sandbox, text, (size_t)n);
+		log_output(sandbox, text, (size_t)n);
+	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+		source_deinit(source);
+	}
+	return 0;
+}
+
+/* Bridge */
+
+static struct sandbox *of_bridge(struct bridge *bridge)
+{
+	return container_of(bridge, struct sandbox, bridge);
+}
+
+static void on_ready(struct bridge *bridge)
+{
+	struct sandbox *sandbox = of_bridge(bridge);
+
+	timer_set(&sandbox->limit, sandbox->task.containers ? 0 : IDLE_LIMIT);
+	tell_ready(sandbox, "", 1);
+	task_connected(&sandbox->task);
+}
+
+static void on_bridge_lost(struct bridge *bridge, const struct fault *fault)
+{
+	struct sandbox *sandbox = of_bridge(bridge);
+
+	if (sandbox->ending)
+		return;
+	if (sandbox->running && sandbox->ready_fd >= 0 && fault->hresult == HRESULT_NO_COMMON_VERSION)
+		start_failed(sandbox, fault->text);
+	else if (sandbox->running)
+		timer_set(&sandbox->limit, RECONNECT_LIMIT);
+	else
+		partition_over(sandbox);
+}
+
+static void on_notification(struct bridge *bridge, const struct notification *notification)
+{
+	task_notification(&of_bridge(bridge)->task, notification);
+}
+
+static const struct bridge_ops bridge_ops = {
+	.ready = on_ready,
+	.lost = on_bridge_lost,
+	.notification = on_notification,
+};
+
+static int on_limit(struct timer *timer)
+{
+	struct sandbox *sandbox = container_of(timer, struct sandbox, limit);
+
+	if (!sandbox->bridge.ready && sandbox->ready_fd >= 0) {
+		start_failed(sandbox, "the agent does not answer");
+	} else if (!sandbox->bridge.ready) {
+		log_error("the agent does not come back");
+		sandbox->partition.driver->stop(&sandbox->partition);
+	} else if (!sandbox->task.containers) {
+		log_info("nobody wants a container here");
+		end(sandbox);
+	}
+	return 0;
+}
+
+/* Task and server */
+
+static void on_event(struct task *task, const struct control_event *event)
+{
+	struct sandbox *sandbox = container_of(task, struct sandbox, task);
+
+	log_info("container %s: %s (process %u)", event->id, event->type, event->pid);
+	server_event(&sandbox->server, event);
+}
+
+static void on_emptied(struct task *task)
+{
+	end(container_of(task, struct sandbox, task));
+}
+
+static const struct task_ops task_ops = { .event = on_event, .emptied = on_emptied };
+
+static void on_shutdown(struct server *server)
+{
+	end_with_containers(container_of(server, struct sandbox, server), "was shut down");
+}
+
+static void on_describe(struct server *server, struct buf *out)
+{
+	struct sandbox *sandbox = container_of(server, struct sandbox, server);
+
+	(void)buf_printf(out, "partition %s (%s): agent pid %d, refused connections %llu%s\n",
+	                 sandbox->options->id, sandbox->partition.driver->name,
+	                 (int)sandbox->partition.pid,
+	                 (unsigned long long)sandbox->bridge.listener.refused,
+	                 sandbox->ending ? ", ending" : "");
+}
+
+static const struct server_ops server_ops = { .shutdown = on_shutdown, .describe = on_describe };
+
+static void dump_to_log(struct sandbox *sandbox)
+{
+	struct buf text = BUF(1u << 20);
+
+	server_describe(&sandbox->server, &text);
+	const char *at = buf_head(&text), *stop = at + buf_length(&text);
+	while (at < stop) {
+		const char *newline = memchr(at, '\n', (size_t)(stop - at));
+		const char *next = newline ? newline : stop;
+		log_info("%.*s", (int)(next - at), at);
+		at = next + 1;
+	}
+	buf_deinit(&text);
+}
+
+static int on_signal(struct signals *signals, int signal)
+{
+	struct sandbox *sandbox = container_of(signals, struct sandbox, signals);
+
+	if (signal == SIGUSR1)
+		dump_to_log(sandbox);
+	else
+		end_with_containers(sandbox, "was shut down");
+	return 0;
+}
+
+/* Birth */
+
+static int parse_options(int argc, char **argv, struct options *ret)
+{
+	static const struct option names[] = {
+		{ "root", required_argument, NULL, 'r' },
+		{ "ready", required_argument, NULL, 'f' },
+		{ "driver", required_argument, NULL, 'd' },
+		{ "debug", no_argument, NULL, 'v' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int option;
+
+	*ret = (struct options){ .driver = "local", .ready_fd = -1 };
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
+		switch (option) {
+		case 'r':
+			ret->root = optarg;
+			break;
+		case 'f':
+			ret->ready_fd = (int)strtol(optarg, NULL, 10);
+			break;
+		case 'd':
+			ret->driver = optarg;
+			break;
+		case 'v':
+			ret->debug = true;
+			break;
+		default:
+			return -EINVAL;
+		}
+	}
+	if (optind != argc - 1 || ret->ready_fd <= STDERR_FILENO)
+		return -EINVAL;
+	ret->id = argv[optind];
+	return 0;
+}
+
+/* Nothing of the caller's is kept but the fd that he waits on. */
+static int leave_caller(const struct options *options)
+{
+	unsigned ready = (unsigned)options->ready_fd;
+	int null_fd = open("/dev/null", O_RDWR);
+
+	if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 || dup2(null_fd, STDOUT_FILENO) < 0 ||
+	    dup2(null_fd, STDERR_FILENO) < 0 || fcntl(options->ready_fd, F_SETFD, FD_CLOEXEC) < 0)
+		return -errno;
+	if ((ready > 3 && syscall(SYS_close_range, 3u, ready - 1, 0) < 0) ||
+	    syscall(SYS_close_range, ready + 1, ~0u, 0) < 0)
+		return -errno;
+	(void)setsid();
+	umask(077);
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN);
+	return chdir("/") < 0 ? -errno : 0;
+}
+
+static int open_state(struct sandbox *sandbox, struct fault *fault)
+{
+	const struct options *options = sandbox->options;
+	int r = state_open(&sandbox->state, options->root, fault);
+
+	if (r >= 0)
+		r = state_partition_open(&sandbox->state, options->id, &sandbox->directory_fd,
+		                         fault);
+	if (r < 0)
+		return r;
+	size_t size = strlen(sandbox->state.root) + strlen(options->id) + sizeof("/partitions/");
+	sandbox->directory = malloc(size);
+	if (!sandbox->directory)
+		return fault_errno(fault, -ENOMEM, "partition");
+	snprintf(sandbox->directory, size, "%s/partitions/%s", sandbox->state.root, options->id);
+	sandbox->log_fd = openat(sandbox->directory_fd, "sandbox.log",
+	                         O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (sandbox->log_fd < 0)
+		return fault_errno(fault, -errno, "%s/sandbox.log", sandbox->directory);
+	log_init(sandbox->log_fd, LOG_FORMAT_TEXT, options->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	return 0;
+}
+
+static int start_loop(struct sandbox *sandbox, struct fault *fault)
+{
+	sigset_t set;
+	int r = loop_init(&sandbox->loop);
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGUSR1);
+	if (r >= 0)
+		r = signals_init(&sandbox->signals, &sandbox->loop, &set, on_signal);
+	if (r >= 0)
+		r = timer_init(&sandbox->limit, &sandbox->loop, on_limit);
+	return r < 0 ? fault_errno(fault, r, "event loop") : 0;
+}
+
+static int listen_for_agent(struct sandbox *sandbox, struct fault *fault)
+{
+	struct partition *partition = &sandbox->partition;
+	struct hv_endpoint endpoint;
+
+	partition->driver = partition_driver_find(sandbox->options->driver);
+	if (!partition->driver)
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+		                 "unknown kind of partition \"%s\"", sandbox->options->driver);
+	partition->directory = sandbox->directory;
+	partition->debug = sandbox->options->debug;
+	int r = partition->driver->endpoint(partition, BRIDGE_PORT, &endpoint);
+	if (r >= 0)
+		r = hv_guid_random(&partition->child.vm);
+	partition->child.base = strdup(endpoint.path);
+	partition->child.uid = geteuid();
+	partition->child.running = true;
+	if (r >= 0)
+		r = partition->child.base ? hv_children_add(&sandbox->children, &partition->child) :
+			-ENOMEM;
+	if (r < 0)
+		return fault_errno(fault, r, "partition");
+	bridge_init(&sandbox->bridge, &sandbox->loop, &bridge_ops);
+	return bridge_listen(&sandbox->bridge, &endpoint, &sandbox->children, fault);
+}
+
+static int start_partition(struct sandbox *sandbox, struct fault *fault)
+{
+	struct partition *partition = &sandbox->partition;
+	int r = partition->driver->start(partition, fault);
+
+	if (r < 0)
+		return r;
+	sandbox->running = true;
+	sandbox->bridge.peer_pid = partition->pid;
+	r = source_init(&sandbox->exited, &sandbox->loop, partition->exit_fd, EPOLLIN,
+	                on_partition_exit);
+	if (r >= 0 && partition->output_fd >= 0)
+		r = source_init(&sandbox->output, &sandbox->loop, partition->output_fd, EPOLLIN,
+		                on_output);
+	if (r >= 0)
+		r = timer_set(&sandbox->limit, RECONNECT_LIMIT);
+	return r < 0 ? fault_errno(fault, r, "event loop") : 0;
+}
+
+static int save_record(struct sandbox *sandbox, struct fault *fault)
+{
+	const struct partition_record record = {
+		.driver = sandbox->options->driver,
+		.pid = (uint32_t)getpid(),
+		.start_time = process_start_time(getpid(), NULL),
+		.agent_pid = (uint32_t)sandbox->partition.pid,
+	};
+	int r = state_partition_save(sandbox->directory_fd, &record);
+
+	return r < 0 ? fault_errno(fault, r, "%s/sandbox.json", sandbox->directory) : 0;
+}
+
+static int begin(struct sandbox *sandbox, struct fault *fault)
+{
+	int r = open_state(sandbox, fault);
+
+	if (r >= 0)
+		r = start_loop(sandbox, fault);
+	if (r >= 0)
+		r = listen_for_agent(sandbox, fault);
+	if (r >= 0)
+		r = start_partition(sandbox, fault);
+	if (r < 0)
+		return r;
+	task_init(&sandbox->task, &sandbox->bridge, &sandbox->partition, &task_ops);
+	r = server_init(&sandbox->server, &sandbox->loop, &sandbox->task, sandbox->directory,
+	                &server_ops, fault);
+	return r < 0 ? r : save_record(sandbox, fault);
+}
+
+static void sandbox_deinit(struct sandbox *sandbox)
+{
+	server_deinit(&sandbox->server);
+	bridge_deinit(&sandbox->bridge);
+	task_deinit(&sandbox->task);
+	source_deinit(&sandbox->exited);
+	source_deinit(&sandbox->output);
+	timer_deinit(&sandbox->limit);
+	signals_deinit(&sandbox->signals);
+	hv_children_remove(&sandbox->children, &sandbox->partition.child);
+	free((void *)(uintptr_t)sandbox->partition.child.base);
+	partition_deinit(&sandbox->partition);
+	loop_deinit(&sandbox->loop);
+	close_fd(&sandbox->output_fd);
+	close_fd(&sandbox->directory_fd);
+	free(sandbox->directory);
+	state_close(&sandbox->state);
+	log_init(-1, LOG_FORMAT_TEXT, LOG_LEVEL_ERROR);
+	close_fd(&sandbox->log_fd);
+}
+
+int sandbox_main(int argc, char **argv)
+{
+	struct options options;
+
+	if (parse_options(argc, argv, &options) < 0 || leave_caller(&options) < 0)
+		return EXIT_FAILURE;
+	struct sandbox sandbox = {
+		.options = &options,
+		.state = STATE_NULL,
+		.directory_fd = -1,
+		.log_fd = -1,
+		.loop = LOOP_NULL,
+		.signals = SIGNALS_NULL,
+		.partition = PARTITION_NULL,
+		.exited = SOURCE_NULL,
+		.output = SOURCE_NULL,
+		.bridge = { .listener = HV_LISTENER_NULL, .accepting = SOURCE_NULL,
+		            .channel = CHANNEL_NULL },
+		.server = SERVER_NULL,
+		.limit = TIMER_NULL,
+		.ready_fd = options.ready_fd,
+		.output_fd = -1,
+		.status = EXIT_SUCCESS,
+	};
+	struct fault fault = FAULT_NULL;
+	int r = begin(&sandbox, &fault);
+	if (r >= 0)
+		r = loop_run(&sandbox.loop);
+	else
+		tell_failed(&sandbox, fault.text);
+	if (r < 0) {
+		log_error("%s", fault.text[0] ? fault.text : errno_text(r));
+		sandbox.status = EXIT_FAILURE;
+	}
+	sandbox_deinit(&sandbox);
+	return sandbox.status;
+}

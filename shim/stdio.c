@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Two ends that are easily taken for one. The exit of a process may be told when what it wrote has
+ * been delivered, which the offsets of its exit say to the byte. Its streams end later, when the
+ * last of its children has let go of them, and until then the output goes on flowing. A caller's fd
+ * is closed with its stream, because he takes its end of file for the end of all output.
+ */
+
+#include "shim/stdio.h"
+
+#include <fcntl.h>
+
+static void output_close(struct stdio_output *output)
+{
+	struct stdio *stdio = output->stdio;
+
+	if (stdio->log)
+		logfile_flush(stdio->log, output == &stdio->output[0] ? LOGFILE_STDOUT :
+		              LOGFILE_STDERR);
+	output->open = false;
+	close_fd(&output->fd);
+}
+
+static ssize_t log_sink(struct inlet *inlet, const char *bytes, size_t size)
+{
+	struct stdio_output *output = container_of(inlet, struct stdio_output, inlet);
+	struct stdio *stdio = output->stdio;
+
+	logfile_write(stdio->log, output == &stdio->output[0] ? LOGFILE_STDOUT : LOGFILE_STDERR,
+	              bytes, size);
+	return (ssize_t)size;
+}
+
+static void output_progress(struct inlet *inlet)
+{
+	struct stdio_output *output = container_of(inlet, struct stdio_output, inlet);
+
+	/* Only after the exit does anybody wait for a certain byte. */
+	if (output->target.set)
+		output->stdio->progress(output->stdio);
+}
+
+static void output_ended(struct inlet *inlet, uint32_t reason)
+{
+	(void)reason;
+	struct stdio_output *output = container_of(inlet, struct stdio_output, inlet);
+
+	/* When the reader went away, the inlet must still hear the rest out. */
+	inlet_deinit(inlet);
+	output_close(output);
+	output->stdio->progress(output->stdio);
+}
+
+static void output_lost(struct inlet *inlet)
+{
+	output_ended(inlet, END_SOURCE_FAILED);
+}
+
+static const struct inlet_ops fd_ops = {
+	.progress = output_progress,
+	.ended = output_ended,
+	.lost = output_lost,
+};
+static const struct inlet_ops log_ops = {
+	.write = log_sink,
+	.progress = output_progress,
+	.ended = output_ended,
+	.lost = output_lost,
+};
+
+static void input_close(struct stdio *stdio)
+{
+	stdio->in_open = false;
+	close_fd(&stdio->in_fd);
+}
+
+static void input_ended(struct outlet *outlet, uint32_t reason)
+{
+	(void)reason;
+	struct stdio *stdio = container_of(outlet, struct stdio, in);
+
+	input_close(stdio);
+	stdio->progress(stdio);
+}
+
+static void input_lost(struct outlet *outlet)
+{
+	input_ended(outlet, END_SOURCE_FAILED);
+}
+
+static const struct outlet_ops input_ops = { .ended = input_ended, .lost = input_lost };
+
+int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, struct logfile *log,
+              void (*progress)(struct stdio *stdio), void *owner)
+{
+	struct stdio *stdio = malloc(sizeof(*stdio));
+	int r = stdio ? 0 : -ENOMEM;
+
+	for (int i = 0; r == 0 && i < STDIO_COUNT; i++) {
+		if (fd[i] >= 0)
+			r = nonblocking_fd(&fd[i], i == STDIO_IN ? O_RDONLY : O_WRONLY);
+	}
+	if (r < 0) {
+		for (int i = 0; i < STDIO_COUNT; i++)
+			close_fd(&fd[i]);
+		free(stdio);
+		return r;
+	}
+	*stdio = (struct stdio){
+		.progress = progress,
+		.owner = owner,
+		.in = OUTLET_NULL,
+		.in_fd = take_fd(&fd[STDIO_IN]),
+		.terminal = terminal,
+		.log = log,
+	};
+	for (int i = 0; i < 2; i++)
+		stdio->output[i] = (struct stdio_output){
+			.stdio = stdio,
+			.inlet = INLET_NULL,
+			.fd = take_fd(&fd[STDIO_OUT + i]),
+		};
+	*ret = stdio;
+	return 0;
+}
+
+static int attach_output(struct stdio_output *output, struct channel *channel, uint64_t id)
+{
+	bool log = output->stdio->log;
+	int r = inlet_init(&output->inlet, channel, id, log ? -1 : output->fd, STREAM_WINDOW, false,
+	                   log ? &log_ops : &fd_ops);
+
+	output->open = r >= 0;
+	return r;
+}
+
+int stdio_attach(struct stdio *stdio, struct channel *channel, uint64_t first_id,
+                 struct stdio_streams *ret)
+{
+	struct stdio_output *out = &stdio->output[0], *err = &stdio->output[1];
+	int r = 0;
+
+	*ret = (struct stdio_streams){ .window = STREAM_WINDOW };
+	if (stdio->in_fd >= 0) {
+		ret->in = first_id;
+		r = outlet_init(&stdio->in, channel, ret->in, stdio->in_fd, 0, stdio->terminal,
+		                &input_ops);
+		stdio->in_open = r >= 0;
+	}
+	if (r >= 0 && (out->fd >= 0 || stdio->log)) {
+		ret->out = first_id + 1;
+		r = attach_output(out, channel, ret->out);
+	}
+	/* What a terminal says goes one way. */
+	if (r >= 0 && !stdio->terminal && (err->fd >= 0 || stdio->log)) {
+		ret->err = first_id + 2;
+		r = attach_output(err, channel, ret->err);
+	}
+	if (r < 0)
+		stdio_forget(stdio);
+	return r;
+}
+
+void stdio_forget(struct stdio *stdio)
+{
+	if (stdio->in_open)
+		outlet_forget(&stdio->in);
+	input_close(stdio);
+	for (int i = 0; i < 2; i++) {
+		struct stdio_output *output = &stdio->output[i];
+		if (output->open)
+			inlet_forget(&output->inlet);
+		inlet_deinit(&output->inlet);
+		output_close(output);
+	}
+}
+
+void stdio_exited(struct stdio *stdio, const struct stream_offsets *offsets)
+{
+	if (stdio->in_open)
+		outlet_end(&stdio->in, END_SOURCE_FAILED);
+	input_close(stdio);
+	if (offsets) {
+		stdio->output[0].target = offsets->out;
+		stdio->output[1].target = offsets->err;
+	}
+}
+
+bool stdio_offset(struct stdio *stdio, uint64_t stream, uint64_t offset)
+{
+	for (int i = 0; i < 2; i++) {
+		struct stdio_output *output = &stdio->output[i];
+		if (output->open && output->inlet.id == stream) {
+			output->target = (struct opt_u64){ .set = true, .value = offset };
+			return true;
+		}
+	}
+	return false;
+}
+
+bool stdio_delivered(struct stdio *stdio)
+{
+	for (int i = 0; i < 2; i++) {
+		struct stdio_output *output = &stdio->output[i];
+		if (!output->open)
+			continue;
+		if (!output->target.set || output->inlet.delivered < output->target.value)
+			return false;
+	}
+	/* An unfinished line will get no end from this process. */
+	for (int i = 0; stdio->log && i < LOGFILE_STREAMS; i++)
+		logfile_flush(stdio->log, i);
+	return true;
+}
+
+bool stdio_idle(const struct stdio *stdio)
+{
+	return !stdio->in_open && !stdio->output[0].open && !stdio->output[1].open;
+}
+
+void stdio_free(struct stdio *stdio)
+{
+	if (!stdio)
+		return;
+	if (stdio->in_open)
+		outlet_deinit(&stdio->in);
+	close_fd(&stdio->in_fd);
+	for (int i = 0; i < 2; i++) {
+		inlet_deinit(&stdio->output[i].inlet);
+		close_fd(&stdio->output[i].fd);
+	}
+	free(stdio);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The host ends of a process's standard streams: what the caller passed, or a log file. They live
+ * from the start of the process until everything it and its children had to say was delivered.
+ */
+
+#include "oci/message.h"
+#include "oci/stream.h"
+#include "shim/logfile.h"
+
+enum { STDIO_IN, STDIO_OUT, STDIO_ERR, STDIO_COUNT };
+
+struct stdio;
+
+struct stdio_output {
+	struct stdio *stdio;
+	struct inlet inlet;
+	int fd;                 /* owned; -1 with a log or without the stream */
+	bool open;              /* attached, and not all delivered */
+	struct opt_u64 target;  /* what must be delivered before the exit is told */
+};
+
+struct stdio {
+	/* Something was delivered or has ended. The owner may free the stdio here. */
+	void (*progress)(struct stdio *stdio);
+	void *owner;
+	struct outlet in;
+	int in_fd;
+	bool in_open;
+	struct stdio_output output[2];  /* stdout (also of a terminal), stderr */
+	bool terminal;
+	struct logfile *log;            /* borrowed; takes both outputs */
+};
+
+/* Takes the fds (-1 = none) from the array, also when it fails. */
+int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, struct logfile *log,
+              void (*progress)(struct stdio *stdio), void *owner);
+/*
+ * Opens the streams on the channel and names them for ExecuteProcess, to be sent next. first_id: the
+ * first of three ids.
+ */
+int stdio_attach(struct stdio *stdio, struct channel *channel, uint64_t first_id,
+                 struct stdio_streams *ret);
+/* The request that named them was refused: there are no streams. */
+void stdio_forget(struct stdio *stdio);
+/* The process has exited: input ends; output goes on to the offsets at least. NULL: none are known. */
+void stdio_exited(struct stdio *stdio, const struct stream_offsets *offsets);
+/* A StreamOffset notification: true if it was for a stream of this process. */
+bool stdio_offset(struct stdio *stdio, uint64_t stream, uint64_t offset);
+/* After the exit: everything that the process wrote is delivered. */
+bool stdio_delivered(struct stdio *stdio);
+/* No stream is open any more. */
+bool stdio_idle(const struct stdio *stdio);
+void stdio_free(struct stdio *stdio);

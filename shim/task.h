@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Containers and processes as the sandbox process knows them: the host's side of the truth. What runs
+ * is the agent's to say; who waits for what, when an exit may be told and what a caller is answered
+ * is decided here.
+ *
+ * Every operation takes a struct task_request, which it answers exactly once: from the loop, or from
+ * within the call. An operation that returns a negative errno has set the fault and will not answer.
+ */
+
+#include "oci/log.h"
+#include "shim/bridge.h"
+#include "shim/control.h"
+#include "shim/logfile.h"
+#include "shim/partition.h"
+#include "shim/stdio.h"
+
+#define TASK_EXIT_KILLED 137    /* of what was running when its partition ended */
+
+struct task;
+struct container;
+struct process;
+struct task_request;
+
+/* reply NULL: it failed, and the fault says why. The request may be freed here. */
+typedef void task_answer_fn(struct task_request *request, const struct control_reply *reply,
+                            const struct fault *fault);
+
+struct task_request {
+	task_answer_fn *answer;
+	struct container *container;    /* referenced */
+	struct process *process;        /* waited for, started */
+	struct bridge_call call;
+	struct task_request *next;      /* among the waiters of a process */
+};
+
+enum container_status {
+	CONTAINER_CREATING,
+	CONTAINER_CREATED,
+	CONTAINER_RUNNING,
+	CONTAINER_PAUSED,
+	CONTAINER_STOPPED,
+};
+
+enum process_state {
+	PROCESS_NEW,            /* not known to the agent yet, or an init that was not started */
+	PROCESS_RUNNING,
+	PROCESS_REAPED,         /* has exited; its output is not all delivered */
+	PROCESS_TOLD,           /* everybody may know */
+};
+
+struct process {
+	struct container *container;
+	uint32_t pid;                   /* in the partition */
+	pid_t host_pid;
+	uint32_t proxy;
+	uint16_t height, width;         /* of its terminal at the start; 0 = no matter */
+	enum process_state state;
+	bool claimed;                   /* somebody was told its exit */
+	uint32_t exit_code;
+	char exited_at[TIME_TEXT];
+	struct stdio *stdio;            /* NULL: nothing flows (any more) */
+	struct bridge_call wait;        /* outstanding as long as it runs */
+	struct task_request *waiters;
+	struct process *next;
+};
+
+struct container {
+	struct task *task;
+	char *id, *bundle, *log_path;
+	uint32_t log_files;
+	unsigned references;
+	bool deleted;                   /* not in the list any more */
+	bool known;                     /* to the agent */
+	bool paused, starting;
+	char created[TIME_TEXT];
+	int fd[STDIO_COUNT];            /* kept for the init until its start */
+	bool terminal;
+	struct logfile log;             /* open if log_path */
+	struct process *init;
+	struct process *processes;      /* execs, newest first */
+	struct task_request *deleting;  /* waits for the init's end */
+	struct container *next;
+};
+
+struct task_ops {
+	void (*event)(struct task *task, const struct control_event *event);
+	/* The last container has gone; comes before whoever asked for that is answered. */
+	void (*emptied)(struct task *task);
+};
+
+struct task {
+	struct bridge *bridge;
+	struct partition *partition;
+	const struct task_ops *ops;
+	struct container *containers;
+	bool dead;                      /* the partition has ended */
+	char death[128];                /* how: "was killed by signal 9" */
+};
+
+void task_init(struct task *task, struct bridge *bridge, struct partition *partition,
+               const struct task_ops *ops);
+void task_deinit(struct task *task);
+
+/* By the sandbox: what it hears of bridge and partition. */
+void task_connected(struct task *task);
+void task_notification(struct task *task, const struct notification *notification);
+void task_died(struct task *task, const char *how);
+
+struct container *task_find(struct task *task, const char *id);
+enum container_status container_status(const struct container *container);
+const char *container_status_name(enum container_status status);
+/* pid 0: the init. NULL: no such process. */
+struct process *container_process(struct container *container, uint32_t pid);
+
+/* Operations. They take the fds, also when they fail. Which states a container must be in for which is
+ * the caller's to check (server.c). */
+int task_create(struct task *task, const struct control_request *wanted, int fd[static STDIO_COUNT],
+                struct task_request *request, struct fault *fault);
+int task_start(struct container *container, struct task_request *request, struct fault *fault);
+int task_exec(struct container *container, const struct control_request *wanted,
+              int fd[static STDIO_COUNT], struct task_request *request, struct fault *fault);
+int task_delete(struct container *container, bool force, struct task_request *request,
+                struct fault *fault);
+/* Waits for the exit. task_cancel() takes the request back. */
+int task_wait(struct process *process, struct task_request *request);
+void task_cancel(struct task_request *request);
+int task_signal(struct process *process, int signal, enum signal_scope scope,
+                struct task_request *request, struct fault *fault);
+/* SIGKILL that nobody waits for; a container's init takes everything in it along. */
+void task_kill(struct process *process);
+int task_resize(struct process *process, uint16_t height, uint16_t width,
+                struct task_request *request, struct fault *fault);
+int task_pause(struct container *container, bool pause, struct task_request *request,
+               struct fault *fault);
+int task_update(struct container *container, struct oci_resources *resources,
+                struct task_request *request, struct fault *fault);
+int task_processes(struct container *container, struct task_request *request,
+                   struct fault *fault);
+int task_statistics(struct container *container, struct task_request *request,
+                    struct fault *fault);
+void task_initial_size(struct process *process);
+int task_dump(struct task *task, struct task_request *request, struct fault *fault);
+/* The state of everything, in words. */
+void task_describe(const struct task *task, struct buf *out);
+
+/* Between task.c, process.c and query.c. */
+void task_done(struct task_request *request, const struct control_reply *reply);
+void task_failed(struct task_request *request, const struct fault *fault);
+/* Makes the request keep its container until it is answered. */
+void task_hold(struct task_request *request, struct container *container);
+void task_event(struct container *container, const char *type, const struct process *process);
+void container_unref(struct container *container);
+
+struct process *process_new(struct container *container, const struct control_request *wanted);
+void process_free(struct process *process);
+/* Known to the agent from now on by this pid. */
+void process_named(struct process *process, uint32_t pid);
+/* Makes sure that the agent will tell of its exit. */
+void process_watch(struct process *process);
+/* Its exit is told now, whatever is still to be delivered. */
+void process_gone(struct process *process, uint32_t exit_code);
+/* For struct stdio, whose owner it is. */
+void process_progress(struct stdio *stdio);
+void process_offset(struct process *process, uint64_t stream, uint64_t offset);
+/* The init's exit was noticed, or told. */
+void container_init_exited(struct container *container);
