@@ -95,7 +95,7 @@ static int above_stdio(int *fd)
 	return *fd;
 }
 
-/* The device itself: in a VM of which /dev is a file of somebody else's, writes must not end up there. */
+/* The device itself: an image may put anything in its place, and have what is written for nobody. */
 static int open_null(void)
 {
 	struct stat st;
@@ -140,17 +140,19 @@ static int set_descriptors(struct child_run *run)
 		return fault_errno(&run->fault, -EBADF, "the agent runs without standard streams");
 	for (int i = 0; i < 3; i++) {
 		stdio[i] = run->process->terminal ? -1 : run->plan->stdio[i];
-		if (stdio[i] < 0 && null < 0)
-			null = open_null();
-		if (stdio[i] < 0)
-			stdio[i] = null;
-		if (stdio[i] < 0)
-			return fault_errno(&run->fault, stdio[i], "/dev/null");
+		run->is_null[i] = stdio[i] < 0;
+		if (run->is_null[i]) {
+			/* An exec has nothing to run before it opens the container's. */
+			if (!joins && null < 0 && (null = open_null()) < 0)
+				return fault_errno(&run->fault, null, "/dev/null");
+			stdio[i] = joins ? i : null;
+		}
 		if (stdio[i] != i)
 			above_stdio(&stdio[i]);
 	}
 	for (int i = 0; i < 3; i++) {
-		int r = stdio[i] == i ? fcntl(i, F_SETFD, 0) : dup2(stdio[i], i);
+		bool later = joins && run->is_null[i];
+		int r = stdio[i] != i ? dup2(stdio[i], i) : later ? 0 : fcntl(i, F_SETFD, 0);
 		if (r < 0)
 			return fault_errno(&run->fault, -errno, "standard stream %d", i);
 	}
@@ -314,6 +316,21 @@ static int enter_rootfs(struct child_run *run)
 	return r;
 }
 
+/* Ours is of a mount that the container does not have: it would be called "/null" there. */
+static int open_container_null(struct child_run *run)
+{
+	cleanup_close int null = -1;
+	for (int i = 0; i < 3; i++) {
+		if (!run->is_null[i] || run->process->terminal)
+			continue;
+		if (null < 0 && (null = open_null()) < 0)
+			return fault_errno(&run->fault, null, "the container's /dev/null");
+		if (dup2(null, i) < 0)
+			return fault_errno(&run->fault, -errno, "standard stream %d", i);
+	}
+	return 0;
+}
+
 static int send_terminal(const struct child_run *run, int master)
 {
 	struct child_wire wire = { .kind = CHILD_TERMINAL };
@@ -459,26 +476,6 @@ static int set_ids(struct child_run *run)
 	return 0;
 }
 
-static int set_rights(struct child_run *run)
-{
-	const struct oci_capabilities *caps = run->process->capabilities;
-	const struct seccomp_program *filter = run->plan->seccomp;
-	bool no_new = run->process->no_new_privileges;
-	int r = 0;
-	if (filter && !no_new) {
-		r = run->user.uid != 0 ? caps_regain(&run->fault) : 0;
-		if (r == 0 && (r = seccomp_apply(filter)) < 0)
-			return fault_errno(&run->fault, r, "seccomp filter");
-	}
-	if (r == 0)
-		r = caps_apply(caps, &run->fault);
-	if (r == 0 && no_new && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return fault_errno(&run->fault, -errno, "no_new_privs");
-	if (r == 0 && filter && no_new && (r = seccomp_apply(filter)) < 0)
-		return fault_errno(&run->fault, r, "seccomp filter");
-	return r;
-}
-
 static int make_cwd(struct child_run *run)
 {
 	return cwd_make(run->process->cwd, &run->fault);
@@ -497,9 +494,37 @@ static int enter_cwd_as_user(struct child_run *run)
 	return run->cwd_later ? cwd_enter(run->process->cwd, &run->fault) : 0;
 }
 
+/* A process of the VM that asks for nothing in particular has what its user has. */
+static bool keeps_capabilities(const struct child_run *run)
+{
+	return !run->plan->spec && !run->process->capabilities;
+}
+
 static int cut_bounding_set(struct child_run *run)
 {
+	if (keeps_capabilities(run))
+		return 0;
 	return caps_bound(run->process->capabilities, &run->fault);
+}
+
+static int set_rights(struct child_run *run)
+{
+	const struct oci_capabilities *caps = run->process->capabilities;
+	const struct seccomp_program *filter = run->plan->seccomp;
+	bool no_new = run->process->no_new_privileges;
+	int r = 0;
+	if (filter && !no_new) {
+		r = run->user.uid != 0 ? caps_regain(&run->fault) : 0;
+		if (r == 0 && (r = seccomp_apply(filter)) < 0)
+			return fault_errno(&run->fault, r, "seccomp filter");
+	}
+	if (r == 0 && !keeps_capabilities(run))
+		r = caps_apply(caps, &run->fault);
+	if (r == 0 && no_new && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return fault_errno(&run->fault, -errno, "no_new_privs");
+	if (r == 0 && filter && no_new && (r = seccomp_apply(filter)) < 0)
+		return fault_errno(&run->fault, r, "seccomp filter");
+	return r;
 }
 
 /* The agent ignores SIGPIPE and blocks what it reads from a signalfd; both would survive execve(2). */
@@ -542,6 +567,7 @@ static const struct step {
 	{ mount_rootfs, INIT },
 	{ create_container_hooks, INIT },
 	{ enter_rootfs, INIT },
+	{ open_container_null, INSIDE },
 	{ take_terminal, ALL },
 	{ set_sysctls, INIT },
 	{ make_cwd, INIT },

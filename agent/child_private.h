@@ -27,6 +27,7 @@ struct child_run {
 	int cgroup_ns_fd;       /* to join; -1 = none */
 	int label_fd[2];        /* attr/exec of AppArmor and SELinux, of the agent's /proc; -1 = no label */
 	pid_t pid;              /* as the agent knows it */
+	bool is_null[3];        /* which standard streams are /dev/null */
 	struct rootfs rootfs;
 	struct user user;
 	char *home;             /* to be added to the environment; NULL = it has one */
