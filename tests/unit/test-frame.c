@@ -13,9 +13,9 @@ static const struct {
 	struct frame frame;
 	uint8_t bytes[FRAME_HEADER];
 } golden[] = {
-	/* NegotiateProtocol, 108 bytes of payload, the first request */
-	{ { 0x10100B01, 124, 0 },
-	  { 0x01, 0x0B, 0x10, 0x10, 0x7C, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 } },
+	/* NegotiateProtocol with its 109 bytes of payload, the first request */
+	{ { 0x10100B01, 125, 0 },
+	  { 0x01, 0x0B, 0x10, 0x10, 0x7D, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 } },
 	{ { 0x20100501, 0x1234, 7 },
 	  { 0x01, 0x05, 0x10, 0x20, 0x34, 0x12, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0 } },
 	{ { FRAME_DATA, FRAME_HEADER + FRAME_DATA_MAX, 6 },
