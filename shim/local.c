@@ -168,8 +168,8 @@ static int local_start(struct partition *partition, struct fault *fault)
 	if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
 		return fault_errno(fault, -errno, "pipe for the agent's log");
 
-	char name[] = "hvagent", parent[] = "--parent", debug[] = "--debug";
-	char *const args[] = { name, parent, url, partition->debug ? debug : NULL, NULL };
+	char name[] = "hvagent", parent[] = "--parent", log[] = "--log-level", debug[] = "debug";
+	char *const args[] = { name, parent, url, partition->debug ? log : NULL, debug, NULL };
 	struct launch launch = { .program_fd = program, .output_fd = theirs, .args = args };
 	struct clone_args clone = {
 		.flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC,
