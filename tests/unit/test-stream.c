@@ -320,12 +320,12 @@ static void transfer(struct fixture *fixture, enum kind from, enum kind to, size
 	fixture->in[0].close_at_end = to != FUNCTION;
 	bool end = false;
 	for (int i = 0; i < 100000 && !end; i++) {
-		if (fed < size) {
-			fed += feed(source[1], fed, size - fed);
-		}
+		/* Much at a time, so that it is worth splicing; the reader is now fast, now slow. */
+		for (size_t n = 1; fed < size && n; fed += n)
+			n = feed(source[1], fed, size - fed);
 		if (fed == size)
 			close_fd(&source[1]);
-		run(fixture, 1);
+		run(fixture, 1 + i % 3);
 		if (to == PIPE || to == SOCKET)
 			end = take(sink[0], &got);
 		else
@@ -374,6 +374,15 @@ static void test_transfer(void **state)
 	}
 	for (size_t w = 0; w < array_size(windows); w++) {
 		transfer(*state, PIPE, PIPE, 10000, windows[w], true);
+		teardown(state);
+		setup(state);
+	}
+	/* A connection that takes little at a time. */
+	for (int small = 1; small < 1000000; small *= 10) {
+		struct fixture *fixture = *state;
+		assert_int_equal(setsockopt(fixture->guest.channel.source.fd, SOL_SOCKET,
+		                            SO_SNDBUF, &small, sizeof(small)), 0);
+		transfer(fixture, PIPE, PIPE, 3000000, WINDOW, small % 3);
 		teardown(state);
 		setup(state);
 	}
@@ -810,6 +819,64 @@ static void test_lost(void **state)
 	}
 }
 
+/* The reader goes away while bytes are held for it: before END, after END, after the connection. */
+static void test_held_sink_fails(void **state)
+{
+	for (int when = 0; when < 4; when++) {
+		struct fixture *fixture = *state;
+		struct in *in = &fixture->in[0];
+		int source[2], sink[2];
+		make_pipe(source);
+		make_pipe(sink);
+		start_in(fixture, 0, sink[1], WINDOW);
+		in->inlet.grown = true;
+		start_out(fixture, 0, source[0], WINDOW);
+		for (uint64_t fed = 0; fed < 150000;) {
+			fed += feed(source[1], fed, 10000);
+			run(fixture, 1);
+		}
+		assert_true(buf_length(&in->inlet.held) > 0);
+		if (when == 1 || when == 3)
+			close_fd(&source[1]);
+		run(fixture, 3);
+		if (when >= 2) {
+			channel_deinit(&fixture->guest.channel);
+			run(fixture, 3);
+			assert_int_equal(fixture->host.lost_calls, 1);
+		}
+		assert_int_equal(in->ended + in->lost, 0);
+		close(sink[0]);
+		run(fixture, 5);
+		assert_int_equal(in->lost, when == 2);
+		assert_int_equal(in->ended, when != 2);
+		assert_null(in->inlet.held.data);
+		assert_int_equal(in->inlet.delivered, in->inlet.received);
+		assert_null(fixture->host.channel.inlets);
+		close_fd(&source[0]);
+		close_fd(&source[1]);
+		close(sink[1]);
+		teardown(state);
+		setup(state);
+	}
+}
+
+/* Ghosts are freed with the channel, and a peer that never ends its streams is not endured. */
+static void test_ghosts(void **state)
+{
+	struct fixture *fixture = *state;
+	struct channel *host = &fixture->host.channel;
+	(void)source_want(&fixture->guest.channel.source, 0);
+	for (uint64_t id = 1; id <= CHANNEL_GHOSTS_MAX + 1; id++) {
+		struct inlet inlet = INLET_NULL;
+		assert_int_equal(inlet_init(&inlet, host, id, -1, WINDOW, false, &function_ops), 0);
+		inlet_deinit(&inlet);
+	}
+	assert_int_equal(host->ghosts, CHANNEL_GHOSTS_MAX);
+	run(fixture, 2);
+	assert_int_equal(fixture->host.lost_calls, 1);
+	assert_int_equal(fixture->host.lost_error, -EPROTO);
+}
+
 /* What is in the pipe counts, as it does when a process has just exited. */
 static void test_offset(void **state)
 {
@@ -998,6 +1065,17 @@ static void test_nonblocking_fd(void **state)
 	close(blocking[1]);
 	close(fds[0]);
 	close(fds[1]);
+	/* A pipe of which somebody holds both ends outlives its readers. */
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fds[1]);
+	int both = open(path, O_RDWR | O_CLOEXEC);
+	close(fds[0]);
+	close(fds[1]);
+	assert_int_equal(nonblocking_fd(&both, O_WRONLY), 0);
+	assert_int_equal(flags_of(both), O_RDWR | O_NONBLOCK);
+	assert_int_equal(write(both, "x", 1), 1);
+	close(both);
 
 	/* A terminal, its master, a socket, a file, a device, nothing. */
 	int master, slave;
@@ -1056,6 +1134,8 @@ int main(void)
 		stream_test(test_bad_arguments),
 		stream_test(test_protocol_errors),
 		stream_test(test_lost),
+		stream_test(test_held_sink_fails),
+		stream_test(test_ghosts),
 		stream_test(test_offset),
 		stream_test(test_stolen_bytes),
 		stream_test(test_terminal),
