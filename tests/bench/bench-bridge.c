@@ -7,7 +7,8 @@
  *   bench-bridge AGENT BUNDLE N BURST
  *
  * Prints "exec MEDIAN MIN MAX", "fork MEDIAN MIN MAX" and, for BURST execs asked for at once,
- * "burst MEDIAN MIN MAX", in microseconds.
+ * "burst MEDIAN MIN MAX", in microseconds; "idle" and "after" are the agent's resident KiB before the
+ * container and at the end.
  */
 
 #include "hvsocket/hvsocket.h"
@@ -163,6 +164,19 @@ static void print(const char *what, uint64_t *times, size_t n)
 	       (unsigned long long)times[0], (unsigned long long)times[n - 1]);
 }
 
+static void print_rss(const char *what)
+{
+	char path[64], line[256];
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)agent_pid);
+	FILE *file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, "VmRSS:", 6))
+			printf("%s %lu\n", what, strtoul(line + 6, NULL, 10));
+	}
+	if (file)
+		fclose(file);
+}
+
 static pid_t start_agent(const char *agent, const char *directory)
 {
 	struct {
@@ -252,6 +266,7 @@ int main(int argc, char **argv)
 	    "\"MinimumVersion\":4,\"MaximumVersion\":4,\"Hvrun\":{\"Version\":1,"
 	    "\"Session\":\"6a1f2c3d-0000-4000-8000-0123456789ab\",\"MaxFrame\":1048576}}");
 	answer(body, sizeof(body));
+	print_rss("idle");
 	create(argv[2]);
 	snprintf(binary, sizeof(binary), "%s/rootfs/bin/true", argv[2]);
 	uint64_t *execs = calloc(n, sizeof(*execs)), *forks = calloc(n, sizeof(*forks));
@@ -262,6 +277,7 @@ int main(int argc, char **argv)
 	print("exec", execs, n);
 	print("fork", forks, n);
 	burst(at_once);
+	print_rss("after");
 	finish(directory);
 	return 0;
 }
