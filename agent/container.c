@@ -88,9 +88,9 @@ static int remove_remains(struct container *container)
 static void delete_step(struct container *container)
 {
 	bool populated = false, frozen;
-	if (has_children(container))
-		return;
-	if (cgroup_events(container->cgroup, &populated, &frozen) >= 0 && populated)
+	/* Read in any case: an event stays until it is read. */
+	int events = cgroup_events(container->cgroup, &populated, &frozen);
+	if (has_children(container) || (events >= 0 && populated))
 		return;
 	int error = remove_remains(container);
 	struct bridge *bridge = &container->agent->bridge;
@@ -120,10 +120,13 @@ static int events_changed(struct source *source, uint32_t got)
 {
 	(void)got;
 	struct container *container = container_of(source, struct container, events);
-	if (container->freezing.type)
+	if (container->freezing.type) {
 		freeze_step(container);
-	if (container->state == CONTAINER_DELETING)
+	} else if (container->state == CONTAINER_DELETING) {
 		delete_step(container);
+	} else {
+		source_want(&container->events, 0);
+	}
 	return 0;
 }
 
