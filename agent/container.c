@@ -336,6 +336,12 @@ void container_init_exited(struct container *container)
 	}
 	container->state = CONTAINER_STOPPED;
 	container->paused = false;
+	if (container->freezing.type) {
+		struct fault fault;
+		fault_set(&fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING, "container \"%s\" has ended",
+		          container->id);
+		bridge_fail(&container->agent->bridge, &container->freezing, &fault);
+	}
 	/* Without a pid namespace of its own nothing else ends what the init has left behind. */
 	if (!oci_namespace_find(container->spec, OCI_NS_PID))
 		cgroup_kill(container->cgroup);
