@@ -37,17 +37,17 @@ struct channel_ops {
 	int (*message)(struct channel *channel, const struct frame *frame, const char *payload);
 	/*
 	 * The connection is over: 0 = end of stream, else a negative errno (-ECONNRESET: it ended
-	 * inside a frame; -EPROTO: the peer broke the rules). Called once, from the loop, never from
-	 * inside a channel_ or stream function; here the owner may free the channel. Everything that
-	 * the peer sent before has been handled. Streams are still attached: channel_deinit() calls
-	 * the lost callback of each of them.
+	 * inside a frame; -EPROTO: the peer broke the rules). Called once, from the loop, never
+	 * from inside a channel_ or stream function; here the owner may free the channel.
+	 * Everything that the peer sent before has been handled. Streams are still attached:
+	 * channel_deinit() calls the lost callback of each of them.
 	 */
 	void (*lost)(struct channel *channel, int error);
 };
 
 struct channel {
 	struct source source;
-	struct source wake;             /* eventfd: gets the lost callback out of the caller's stack */
+	struct source wake;             /* eventfd: lost() comes from the loop */
 	const struct channel_ops *ops;
 	uint32_t max_in;                /* largest frame accepted, header included */
 	uint32_t max_out;               /* largest frame that the peer accepts */
@@ -65,7 +65,7 @@ struct channel {
 	struct frame frame;             /* of a message longer than `in` */
 	char *large;
 	size_t large_got;
-	struct inlet *receiving;        /* inlet that the rest of a DATA frame goes to, NULL drops */
+	struct inlet *receiving;        /* who gets the rest of a DATA frame, NULL: nobody */
 	size_t receive_left;
 	bool header_only;               /* another large DATA frame is likely: do not copy it in */
 	int fds[CHANNEL_FDS_MAX];       /* received, not yet taken */
@@ -98,9 +98,9 @@ int channel_init(struct channel *channel, struct loop *loop, int fd, uint32_t ma
 void channel_deinit(struct channel *channel);
 
 /*
- * Queues a message and tries to send it at once. -EMSGSIZE over max_out, -ENOBUFS when the peer does
- * not read (the channel then fails), -EPIPE after it failed. 0 does not promise that it arrives:
- * when it does not, lost() follows.
+ * Queues a message and tries to send it at once. -EMSGSIZE over max_out, -ENOBUFS when the peer
+ * does not read (the channel then fails), -EPIPE after it failed. 0 does not promise that it
+ * arrives: when it does not, lost() follows.
  */
 int channel_send(struct channel *channel, uint32_t type, uint64_t id, const void *payload,
                  size_t size);
@@ -117,8 +117,10 @@ void channel_fail(struct channel *channel, int error);
 
 /* The rest is between channel.c, receive.c, transmit.c, fds.c and the streams. */
 
-/* recvmsg(2), keeping what descriptors come along. How many bytes came, or a negative errno; the end
- * of the connection is -ENODATA. */
+/*
+ * recvmsg(2), keeping what descriptors come along. How many bytes came, or a negative errno; the
+ * end of the connection is -ENODATA.
+ */
 ssize_t channel_receive_bytes(struct channel *channel, void *to, size_t size);
 
 /* A DATA frame and its header. One more byte is there for the NUL behind a message. */

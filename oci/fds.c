@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * File descriptors that travel with a message over a unix socket. The control socket hands the stdio
- * of a caller to the sandbox this way.
+ * File descriptors that travel with a message over a unix socket. The control socket hands the
+ * stdio of a caller to the sandbox this way.
  *
  * The kernel delivers descriptors with the first byte of the send that carried them, which says
- * nothing about frames, so a channel only keeps them in order of arrival and leaves it to the message
- * to say how many are its own. On a connection where nobody takes them, a few are kept and the rest
- * closed.
+ * nothing about frames, so a channel only keeps them in order of arrival and leaves it to the
+ * message to say how many are its own. On a connection where nobody takes them, a few are kept and
+ * the rest closed.
  */
 
 #include "oci/channel.h"

@@ -3,9 +3,9 @@
 /*
  * The receiving half of a stream.
  *
- * The connection is shared, so an inlet may never make it wait: bytes that the sink does not take at
- * once are held in memory, and what bounds that memory is the window, because the peer is granted
- * only what has been delivered plus one window.
+ * The connection is shared, so an inlet may never make it wait: bytes that the sink does not take
+ * at once are held in memory, and what bounds that memory is the window, because the peer is
+ * granted only what has been delivered plus one window.
  *
  * An inlet owes the peer an open ear until END has come, however the owner feels about the stream:
  * frames that were sent before the peer knew of a STOP are legal. When the owner leaves earlier, a

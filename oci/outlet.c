@@ -4,12 +4,13 @@
  * The sending half of a stream.
  *
  * An outlet reads its source only when what it reads can leave: the peer's limit has room and the
- * channel has nothing else to send. Then the bytes go from the fd into the channel's frame and out in
- * the same turn; otherwise the outlet stands in the channel's ready list, its source unwatched, and
- * the writer at the other end of the pipe feels the back-pressure as it would without us.
+ * channel has nothing else to send. Then the bytes go from the fd into the channel's frame and out
+ * in the same turn; otherwise the outlet stands in the channel's ready list, its source unwatched,
+ * and the writer at the other end of the pipe feels the back-pressure as it would without us.
  *
- * The fd stays watched while it is served at once. It is taken out of the loop only when it turns out
- * to be readable at a time when it cannot be read, so a stream that flows costs no epoll_ctl(2).
+ * The fd stays watched while it is served at once. It is taken out of the loop only when it turns
+ * out to be readable at a time when it cannot be read, so a stream that flows costs no
+ * epoll_ctl(2).
  */
 
 #include "oci/stream.h"

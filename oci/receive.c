@@ -4,15 +4,15 @@
  * From bytes to frames.
  *
  * The peer decides how many bytes come at once and what they claim to be, so a frame is believed
- * only as far as its header, and the header is checked before anything is allocated for it. Messages
- * are put together, in the buffer where they arrived or, when they do not fit, in memory of their
- * own. DATA frames are not: each piece goes to its inlet as it comes, so the bytes of a stream are
- * never copied just to be next to each other.
+ * only as far as its header, and the header is checked before anything is allocated for it.
+ * Messages are put together, in the buffer where they arrived or, when they do not fit, in memory
+ * of their own. DATA frames are not: each piece goes to its inlet as it comes, so the bytes of a
+ * stream are never copied just to be next to each other.
  *
- * On a unix socket not even the copy into the buffer is needed: when only the header of a DATA frame
- * has been read, the kernel can move the pages of its payload from the socket to the pipe that they
- * are bound for. Reading headers alone costs a system call, so that is done only while the last
- * frame suggests that it will pay.
+ * On a unix socket not even the copy into the buffer is needed: when only the header of a DATA
+ * frame has been read, the kernel can move the pages of its payload from the socket to the pipe
+ * that they are bound for. Reading headers alone costs a system call, so that is done only while
+ * the last frame suggests that it will pay.
  */
 
 #include "oci/channel.h"

@@ -5,8 +5,8 @@
  *
  * Frames cross: when one side ends or stops a stream, the other may already have sent something
  * about it. WINDOW and STOP for an outlet that is no more are therefore ignored. DATA and END are
- * not: an inlet, or its ghost, is there until END, so for them an unknown stream is a peer that does
- * not know what it is doing, and the connection is closed before it does harm.
+ * not: an inlet, or its ghost, is there until END, so for them an unknown stream is a peer that
+ * does not know what it is doing, and the connection is closed before it does harm.
  */
 
 #include "oci/stream.h"

@@ -8,9 +8,9 @@
  *   outlet   bytes from an fd to the peer: the agent's stdout and stderr, the host's stdin
  *   inlet    bytes from the peer to an fd or a function: the agent's stdin, the host's stdout
  *
- * Flow control: an outlet never sends past the limit that the peer granted; an inlet grants by what
- * it has delivered, at the latest when half its window is used, and holds at most a window of bytes.
- * A consumer that stalls therefore stalls its own stream and nothing else.
+ * Flow control: an outlet never sends past the limit that the peer granted; an inlet grants by
+ * what it has delivered, at the latest when half its window is used, and holds at most a window of
+ * bytes. A consumer that stalls therefore stalls its own stream and nothing else.
  *
  * Both may be deinitialised at any time, also inside their callbacks. An fd can be watched for one
  * stream only: where both directions share one (a socket, the master of a terminal), dup() it.
@@ -23,8 +23,8 @@
 struct outlet;
 struct outlet_ops {
 	/*
-	 * END has been queued: no more bytes will be read. The fd may be closed now. Called from the
-	 * loop; the owner may deinit the outlet here. reason: enum frame_end_reason.
+	 * END has been queued: no more bytes will be read. The fd may be closed now. Called from
+	 * the loop; the owner may deinit the outlet here. reason: enum frame_end_reason.
 	 */
 	void (*ended)(struct outlet *outlet, uint32_t reason);
 	/* The channel is gone; the outlet is detached. May be NULL. */
@@ -47,8 +47,9 @@ struct outlet {
 #define OUTLET_NULL { .source = SOURCE_NULL, .fd = -1 }
 
 /*
- * Starts sending what fd yields. fd is borrowed, must be non-blocking (see nonblocking_fd()) and may
- * be a pipe, socket, terminal, file or device. limit: the peer's first grant (0 = wait for WINDOW).
+ * Starts sending what fd yields. fd is borrowed, must be non-blocking (see nonblocking_fd()) and
+ * may be a pipe, socket, terminal, file or device. limit: the peer's first grant (0 = wait for
+ * WINDOW).
  * -EINVAL: no id. -EEXIST: the id is in use.
  */
 int outlet_init(struct outlet *outlet, struct channel *channel, uint64_t id, int fd, uint64_t limit,
@@ -57,7 +58,7 @@ int outlet_init(struct outlet *outlet, struct channel *channel, uint64_t id, int
 uint64_t outlet_offset(const struct outlet *outlet);
 /* Ends the stream from this side now, sending END with the reason; no callback. */
 void outlet_end(struct outlet *outlet, uint32_t reason);
-/* The peer never started the stream (it refused the request that named it): detaches without END. */
+/* The peer refused the request that named the stream: detaches without END. */
 void outlet_forget(struct outlet *outlet);
 /* Ends a stream that has not ended with END_SOURCE_FAILED. */
 void outlet_deinit(struct outlet *outlet);
@@ -66,8 +67,8 @@ struct inlet;
 struct inlet_ops {
 	/*
 	 * A sink that is no fd: takes up to size bytes and returns how many, 0 = not now (call
-	 * inlet_resume() later), negative = nobody will read any more. May not call functions of the
-	 * inlet. NULL: the fd is written.
+	 * inlet_resume() later), negative = nobody will read any more. May not call functions of
+	 * the inlet. NULL: the fd is written.
 	 */
 	ssize_t (*write)(struct inlet *inlet, const char *bytes, size_t size);
 	/* delivered has grown (when ended() follows at once, only that is called). May be NULL. */
@@ -80,8 +81,9 @@ struct inlet_ops {
 	void (*ended)(struct inlet *inlet, uint32_t reason);
 	/*
 	 * The channel is gone before END came, and what had arrived until then has been delivered.
-	 * (An owner that does not want to wait for a slow sink deinits the inlet when the channel is
-	 * lost.) Called once, also after ended() when that was for the sink's sake. May be NULL.
+	 * (An owner that does not want to wait for a slow sink deinits the inlet when the channel
+	 * is lost.) Called once, also after ended() when that was for the sink's sake. May be
+	 * NULL.
 	 */
 	void (*lost)(struct inlet *inlet);
 };
@@ -114,7 +116,7 @@ int inlet_init(struct inlet *inlet, struct channel *channel, uint64_t id, int fd
 void inlet_resume(struct inlet *inlet);
 /* Nobody will read any more: sends STOP, drops what is held; no callback. */
 void inlet_stop(struct inlet *inlet);
-/* The peer never started the stream (it refused the request that named it): detaches without STOP. */
+/* The peer refused the request that named the stream: detaches without STOP. */
 void inlet_forget(struct inlet *inlet);
 /*
  * Before END this is inlet_stop(), and as frames of the stream may be on their way, the channel

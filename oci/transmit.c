@@ -2,9 +2,9 @@
 
 /*
  * The order in which bytes leave: the rest of the DATA frame that has been begun, then messages,
- * then one DATA frame for each outlet whose turn it is. A DATA frame is made only when nothing else
- * waits, so a message never stands behind more than the one frame that was on its way before it, and
- * END, which goes as a message, never overtakes the data that it ends.
+ * then one DATA frame for each outlet whose turn it is. A DATA frame is made only when nothing
+ * else waits, so a message never stands behind more than the one frame that was on its way before
+ * it, and END, which goes as a message, never overtakes the data that it ends.
  *
  * The bytes of a DATA frame belong to the channel from the moment its header is made: they are read
  * from their pipe into the out buffer or, on a unix socket, moved page by page into a pipe of the

@@ -77,7 +77,8 @@ static int setup(void **state)
 	assert_int_equal(loop_init(&fixture->loop), 0);
 	int always = memfd_create("turns", MFD_CLOEXEC);
 	assert_int_equal(source_init(&fixture->turns, &fixture->loop, always, EPOLLIN, on_turn), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds),
+	                 0);
 	fixture->peer = fds[1];
 	assert_int_equal(channel_init(&fixture->channel, &fixture->loop, fds[0], MAX_IN,
 	                              FRAME_PLAIN_MAX, &ops), 0);
