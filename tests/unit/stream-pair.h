@@ -88,7 +88,8 @@ static inline int on_turn(struct source *source, uint32_t got)
 	return 0;
 }
 
-static inline int on_message(struct channel *channel, const struct frame *frame, const char *payload)
+static inline int on_message(struct channel *channel, const struct frame *frame,
+                             const char *payload)
 {
 	(void)frame;
 	(void)payload;

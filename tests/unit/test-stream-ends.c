@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The ends of streams: stopped, crossed, lost, stolen from, or of a peer that breaks the rules. Some
- * tests play one side by hand, to send what a channel would not.
+ * The ends of streams: stopped, crossed, lost, stolen from, or of a peer that breaks the rules.
+ * Some tests play one side by hand, to send what a channel would not.
  */
 
 #include "tests/unit/stream-pair.h"
