@@ -70,6 +70,11 @@ int mount_open_target(struct mount_job *job, mode_t type, int source_fd)
 	cleanup_close int fd = path_make(job->rootfs->fd, job->mount->destination, type);
 	if (fd < 0)
 		return fd;
+	struct stat stat;
+	if (fstat(fd, &stat) < 0)
+		return -errno;
+	if (S_ISDIR(stat.st_mode) != (type == S_IFDIR))
+		return type == S_IFDIR ? -ENOTDIR : -EISDIR;
 	int r = check_target(job, fd, source_fd);
 	return r < 0 ? r : take_fd(&fd);
 }
