@@ -96,10 +96,6 @@ static int find_action(const char *name, const struct opt_u64 *errno_ret, const 
 		if (strcmp(actions[i].name, name) != 0)
 			continue;
 		uint64_t error = errno_ret->set ? errno_ret->value : EPERM;
-		if (error > UINT16_MAX)
-			return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-			                 "linux.seccomp.%s: errno %llu is out of range", member,
-			                 (unsigned long long)error);
 		*ret = actions[i].action | (actions[i].with_errno ? (uint32_t)error : 0);
 		return 0;
 	}
@@ -154,9 +150,6 @@ static int convert_args(const struct oci_syscall *rule, struct scmp_arg_cmp args
 		int r = find_name(operators, arg->op, "syscalls.args.op", &op, fault);
 		if (r < 0)
 			return r;
-		if (arg->index >= ARGS)
-			return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-			                 "linux.seccomp.syscalls.args.index: %u is above 5", arg->index);
 		args[i] = (struct scmp_arg_cmp){ arg->index, (enum scmp_compare)op, arg->value,
 			                         arg->value_two };
 	}
