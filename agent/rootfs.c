@@ -52,7 +52,11 @@ static int bind_root(struct rootfs *rootfs, struct fault *fault)
 {
 	const struct oci_spec *spec = rootfs->spec;
 	unsigned long propagation = mount_propagation_parse(spec->linux_.rootfs_propagation);
-	int r = sys_mount(NULL, "/", NULL, propagation ? propagation : MS_SLAVE | MS_REC, NULL);
+	if (!propagation)
+		propagation = MS_SLAVE | MS_REC;
+	else if (propagation & MS_UNBINDABLE)
+		propagation = MS_PRIVATE | MS_REC; /* what is to be bound must be bindable until then */
+	int r = sys_mount(NULL, "/", NULL, propagation, NULL);
 	if (r < 0)
 		return fault_errno(fault, r, "propagation of \"/\"");
 	cleanup_close int place_fd = open_root(spec, rootfs->bundle);
