@@ -119,12 +119,8 @@ static uint32_t controllers_of(const struct oci_resources *resources)
 		controllers |= CGROUP_BIT(CGROUP_HUGETLB);
 	if (resources->rdma.count > 0)
 		controllers |= CGROUP_BIT(CGROUP_RDMA);
-	for (size_t i = 0; i < resources->unified.count; i++) {
-		char name[32];
-		snprintf(name, sizeof(name), "%.31s", resources->unified.item[i].name);
-		name[strcspn(name, ".")] = '\0';
-		controllers |= cgroup_controller_mask(name);
-	}
+	for (size_t i = 0; i < resources->unified.count; i++)
+		controllers |= cgroup_controller_of_file(resources->unified.item[i].name);
 	return controllers;
 }
 

@@ -44,7 +44,7 @@ int cgroup_attach(struct cgroup *cgroup, pid_t pid, struct fault *fault);
 int cgroup_update(struct cgroup *cgroup, const struct oci_resources *resources,
                   struct fault *fault);
 int cgroup_freeze(struct cgroup *cgroup, bool frozen);
-/* SIGKILL to everything in it, also to what is being forked (cgroup.kill; a loop over procs on old kernels). */
+/* SIGKILL to everything in it, also to what is being forked. */
 int cgroup_kill(struct cgroup *cgroup);
 /* A signal to everything in it. */
 int cgroup_signal(struct cgroup *cgroup, int signal);
@@ -64,6 +64,7 @@ int cgroup_pids(struct cgroup *cgroup, pid_t **ret, size_t *ret_count);
 int cgroup_statistics(struct cgroup *cgroup, struct arena *arena, struct statistics_v2 *ret);
 /* Path below the cgroup mount, as in cgroupsPath; borrowed. */
 const char *cgroup_path(const struct cgroup *cgroup);
-/* rmdir everywhere, with the parents that we made and that are empty. -EBUSY while populated. NULL is allowed. */
+/* rmdir everywhere, with what is below and the parents that we made and that are empty. -EBUSY
+ * while populated. NULL is allowed. */
 int cgroup_remove(struct cgroup *cgroup);
 void cgroup_free(struct cgroup *cgroup); /* closes; does not remove */

@@ -141,6 +141,11 @@ static uint32_t mask_of(const char *word, size_t length)
 	return 0;
 }
 
+uint32_t cgroup_controller_of_file(const char *file)
+{
+	return mask_of(file, strcspn(file, "."));
+}
+
 uint32_t cgroup_controller_mask(const char *text)
 {
 	static const char separators[] = " ,\n";

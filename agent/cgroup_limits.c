@@ -91,7 +91,8 @@ void cgroup_plan_check_usage(struct cgroup_plan *plan, const struct oci_memory *
 	if (memory->check_before_update.value && memory->limit.set && memory->limit.value > 0 &&
 	    cgroup_file_u64(cgroup_controller_fd(plan->cgroup, CGROUP_MEMORY), file, &usage) == 0 &&
 	    usage > (uint64_t)memory->limit.value)
-		cgroup_plan_refuse(plan, -EBUSY, "memory.limit", "%" PRIu64 " bytes are in use", usage);
+		cgroup_plan_refuse(plan, -EBUSY, "memory.limit", "%" PRIu64 " bytes are in use",
+		                   usage);
 }
 
 /*
@@ -106,10 +107,7 @@ static void plan_unified(struct cgroup_plan *plan, const struct str_pair *pair)
 		plan_fail(plan, -ENOMEM, "linux.resources: out of memory");
 		return;
 	}
-	char controller[32];
-	snprintf(controller, sizeof(controller), "%.*s", (int)min_size(strcspn(pair->name, "."), 31),
-	         pair->name);
-	uint32_t mask = cgroup_controller_mask(controller);
+	uint32_t mask = cgroup_controller_of_file(pair->name);
 	if (mask == 0 || (mask == CGROUP_BIT(CGROUP_CORE) &&
 	                  strncmp(pair->name, "cgroup.max.", strlen("cgroup.max.")))) {
 		cgroup_plan_refuse(plan, -ENOTSUP, name, "there is no such limit");
@@ -120,8 +118,9 @@ static void plan_unified(struct cgroup_plan *plan, const struct str_pair *pair)
 	if (plan->cgroup->mounts->home[plan->controller] > CGROUP_V2) {
 		file = cgroup_v1_unified(pair->name);
 		if (!file) {
-			cgroup_plan_refuse(plan, -ENOTSUP, name, "the %s controller of this machine "
-			                   "is in a cgroup v1 hierarchy", controller);
+			cgroup_plan_refuse(plan, -ENOTSUP, name,
+			                   "the %s controller of this machine is cgroup v1",
+			                   cgroup_controller_names[plan->controller]);
 			return;
 		}
 		if (plan->controller == CGROUP_MEMORY && !strcmp(text, "max"))
@@ -168,7 +167,8 @@ static int plan_settle(struct cgroup_plan *plan, struct cgroup *cgroup)
 	for (struct cgroup_limit *limit = plan->first; limit; limit = limit->next) {
 		if (limit->written || cgroup_controller_fd(cgroup, limit->controller) >= 0)
 			continue;
-		int r = cgroup_dir_add(cgroup, cgroup->mounts->home[limit->controller], plan->fault);
+		int home = cgroup->mounts->home[limit->controller];
+		int r = cgroup_dir_add(cgroup, home, plan->fault);
 		if (r < 0)
 			return r;
 	}
@@ -189,8 +189,9 @@ static int limit_fault(const struct cgroup_limit *limit, const struct cgroup *cg
                        struct fault *fault)
 {
 	if (error == -ENOENT)
-		return fault_set(fault, -ENOTSUP, HRESULT_FAIL, "linux.resources.%s: cgroup %s has no %s",
-		                 limit->name, cgroup->path, limit->file);
+		return fault_set(fault, -ENOTSUP, HRESULT_FAIL,
+		                 "linux.resources.%s: cgroup %s has no %s", limit->name,
+		                 cgroup->path, limit->file);
 	return fault_errno(fault, error, "linux.resources.%s: writing \"%s\" to %s", limit->name,
 	                   limit->value, limit->file);
 }

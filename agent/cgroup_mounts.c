@@ -11,49 +11,12 @@
 
 #include "agent/cgroup_private.h"
 
+#include "agent/mountinfo.h"
+
 #include <fcntl.h>
 #include <string.h>
 
-/* The fields of a line of mountinfo that matter here. */
-struct mount_line {
-	char *point, *type, *options;
-};
-
-/* "\040" and its like. */
-static void unescape(char *text)
-{
-	char *to = text;
-	for (const char *from = text; *from; to++) {
-		if (from[0] == '\\' && from[1] && from[2] && from[3]) {
-			*to = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
-			from += 4;
-		} else {
-			*to = *from++;
-		}
-	}
-	*to = '\0';
-}
-
-/* "31 23 0:28 / /sys/fs/cgroup rw,relatime [shared:1 …] - tmpfs tmpfs rw,mode=755" */
-static bool mount_line_parse(char *line, struct mount_line *ret)
-{
-	char *rest = strstr(line, " - ");
-	if (!rest)
-		return false;
-	*rest = '\0';
-	rest += 3;
-	for (int i = 0; i < 4; i++)
-		if (!strsep(&line, " "))
-			return false;
-	ret->point = strsep(&line, " ");
-	ret->type = strsep(&rest, " ");
-	strsep(&rest, " ");
-	ret->options = rest;
-	if (!ret->point || !ret->type || !ret->options)
-		return false;
-	unescape(ret->point);
-	return true;
-}
+#define MOUNTINFO_ARENA (4u << 20)
 
 static void v2_add(struct cgroup_mounts *mounts, const char *point)
 {
@@ -66,14 +29,14 @@ static void v2_add(struct cgroup_mounts *mounts, const char *point)
 }
 
 /* The list is long enough: every hierarchy in it has a controller that no other has. */
-static void v1_add(struct cgroup_mounts *mounts, const struct mount_line *line)
+static void v1_add(struct cgroup_mounts *mounts, const struct mountinfo *mount)
 {
-	uint32_t controllers = cgroup_controller_mask(line->options);
+	uint32_t controllers = cgroup_controller_mask(mount->options);
 	for (size_t i = 1; i < mounts->count; i++)
 		controllers &= ~mounts->controllers[i];
 	if (!controllers)
 		return;
-	int fd = open(line->point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open(mount->point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return;
 	mounts->fd[mounts->count] = fd;
@@ -96,28 +59,20 @@ static void free_mounts(struct cgroup_mounts **mounts)
 	cgroup_mounts_free(*mounts);
 }
 
-int cgroup_mounts_read(const char *mountinfo, struct cgroup_mounts **ret, struct fault *fault)
+int cgroup_mounts_find(const struct mountinfo *mountinfo, struct cgroup_mounts **ret,
+                       struct fault *fault)
 {
-	cleanup_free char *text = NULL;
-	int r = cgroup_file_read(AT_FDCWD, mountinfo, &text);
-	if (r < 0)
-		return fault_errno(fault, r, "reading %s", mountinfo);
 	cleanup(free_mounts) struct cgroup_mounts *mounts = calloc(1, sizeof(*mounts));
 	if (!mounts)
 		return fault_errno(fault, -ENOMEM, "cgroups");
 	for (size_t i = 0; i < CGROUP_HIERARCHIES; i++)
 		mounts->fd[i] = -1;
 	mounts->count = CGROUP_V2 + 1;
-
-	char *rest = text, *line;
-	while ((line = cgroup_line(&rest))) {
-		struct mount_line mount;
-		if (!mount_line_parse(line, &mount))
-			continue;
-		if (!strcmp(mount.type, "cgroup2") && mounts->fd[CGROUP_V2] < 0)
-			v2_add(mounts, mount.point);
-		else if (!strcmp(mount.type, "cgroup"))
-			v1_add(mounts, &mount);
+	for (; mountinfo; mountinfo = mountinfo->next) {
+		if (!strcmp(mountinfo->type, "cgroup2") && mounts->fd[CGROUP_V2] < 0)
+			v2_add(mounts, mountinfo->point);
+		else if (!strcmp(mountinfo->type, "cgroup"))
+			v1_add(mounts, mountinfo);
 	}
 	if (mounts->fd[CGROUP_V2] < 0)
 		return fault_set(fault, -ENOTSUP, HRESULT_FAIL,
@@ -129,7 +84,12 @@ int cgroup_mounts_read(const char *mountinfo, struct cgroup_mounts **ret, struct
 
 int cgroup_mounts_probe(struct cgroup_mounts **ret, struct fault *fault)
 {
-	return cgroup_mounts_read("/proc/self/mountinfo", ret, fault);
+	cleanup(arena_free) struct arena arena = ARENA(MOUNTINFO_ARENA);
+	const struct mountinfo *mountinfo;
+	int r = mountinfo_read(&arena, &mountinfo);
+	if (r < 0)
+		return fault_errno(fault, r, "reading /proc/self/mountinfo");
+	return cgroup_mounts_find(mountinfo, ret, fault);
 }
 
 void cgroup_mounts_free(struct cgroup_mounts *mounts)

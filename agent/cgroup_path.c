@@ -60,7 +60,8 @@ static int path_add_slice(struct path *path, const char *slice, size_t length)
 {
 	static const char suffix[] = ".slice";
 	const size_t suffix_length = strlen(suffix);
-	if (length <= suffix_length || strncmp(slice + length - suffix_length, suffix, suffix_length))
+	if (length <= suffix_length ||
+	    strncmp(slice + length - suffix_length, suffix, suffix_length))
 		return -EINVAL;
 	size_t stem = length - suffix_length;
 	if (stem == 1 && *slice == '-')
@@ -99,8 +100,9 @@ static int path_add_systemd(struct path *path, const char *text)
 	if (length > strlen(".slice") && !strcmp(name + length - strlen(".slice"), ".slice"))
 		return path_add(path, name, length);
 	char unit[NAME_MAX + 1];
-	int n = snprintf(unit, sizeof(unit), "%.*s%s%s.scope", (int)min_size(prefix_length, INT_MAX),
-	                 prefix, prefix_length ? "-" : "", name);
+	int n = snprintf(unit, sizeof(unit), "%.*s%s%s.scope",
+	                 (int)min_size(prefix_length, sizeof(unit)), prefix,
+	                 prefix_length ? "-" : "", name);
 	return n < (int)sizeof(unit) ? path_add(path, unit, n) : -ENAMETOOLONG;
 }
 
@@ -127,7 +129,8 @@ int cgroup_path_resolve(const char *cgroups_path, const char *id, char **ret, st
 	if (r == 0 && path.length == 0)
 		r = -EINVAL;
 	if (r < 0)
-		return fault_errno(fault, r, "linux.cgroupsPath \"%s\"", cgroups_path ? cgroups_path : id);
+		return fault_errno(fault, r, "linux.cgroupsPath \"%s\"",
+		                   cgroups_path ? cgroups_path : id);
 	*ret = strdup(path.text);
 	return *ret ? 0 : fault_errno(fault, -ENOMEM, "linux.cgroupsPath");
 }
@@ -231,7 +234,7 @@ int cgroup_dir_make(const struct cgroup_mounts *mounts, int hierarchy, const cha
 	return 0;
 }
 
-/* One pass over the cgroups right below: removes those that can be, *ret_name is one that cannot. */
+/* One pass over the cgroups right below: removes what it can, *ret_name is one that it cannot. */
 static int remove_children(int fd, char *ret_name, size_t size, unsigned *ret_removed)
 {
 	*ret_name = '\0';

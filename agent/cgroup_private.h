@@ -40,8 +40,10 @@ struct cgroup_mounts {
 	uint32_t controllers[CGROUP_HIERARCHIES];
 	int home[CGROUP_CONTROLLERS];           /* which hierarchy, or CGROUP_NOWHERE */
 };
-/* mountinfo: a file as /proc/self/mountinfo, which cgroup_mounts_probe() takes. */
-int cgroup_mounts_read(const char *mountinfo, struct cgroup_mounts **ret, struct fault *fault);
+/* cgroup_mounts_probe() on a list of mounts. */
+struct mountinfo;
+int cgroup_mounts_find(const struct mountinfo *mountinfo, struct cgroup_mounts **ret,
+                       struct fault *fault);
 
 /* The cgroup's directory in one hierarchy. */
 struct cgroup_dir {
@@ -54,7 +56,7 @@ struct cgroup_dir {
 struct cgroup {
 	const struct cgroup_mounts *mounts;
 	char *path;
-	bool default_path;              /* our own choice: its parents are ours, whoever made them */
+	bool default_path;              /* our own choice: its parents count as ours */
 	struct cgroup_dir dirs[CGROUP_HIERARCHIES];
 	int events_fd;
 	int filter_fd;                  /* the device filter; -1: everything is allowed */
@@ -83,7 +85,7 @@ int cgroup_walk(int fd, int (*visit)(int fd, void *data), void *data);
 /* The numbers in a file such as cgroup.procs, of dir and all below. */
 int cgroup_walk_pids(int dir, const char *file, pid_t **ret, size_t *ret_count);
 
-/* cgroup_file.c: one file. Names may be absolute, then dir is unused. */
+/* cgroup_file.c: one file. */
 int cgroup_file_read(int dir, const char *name, char **ret);
 int cgroup_file_write(int dir, const char *name, const char *value);
 int cgroup_file_u64(int dir, const char *name, uint64_t *ret); /* "max" is UINT64_MAX */
@@ -95,6 +97,8 @@ char *cgroup_pair(char **text, const char **ret_value);
 bool cgroup_text_u64(const char *text, const char *key, uint64_t *ret);
 /* Controllers named in a text of words parted by any of " ,\n"; both versions' names count. */
 uint32_t cgroup_controller_mask(const char *text);
+/* The one of a file such as "memory.max", 0 when it is unknown. */
+uint32_t cgroup_controller_of_file(const char *file);
 
 /* cgroup_oom.c */
 void cgroup_oom_close(struct cgroup *cgroup);
@@ -124,7 +128,7 @@ void cgroup_plan_relax(struct cgroup_plan *plan, const char *name, const char *f
 /* A limit that the machine cannot keep, or a value without sense. */
 void cgroup_plan_refuse(struct cgroup_plan *plan, int error, const char *name, const char *format,
                         ...) printf_like(4, 5);
-/* checkBeforeUpdate: refuses a memory limit that is exceeded already. file: what tells the usage. */
+/* checkBeforeUpdate: refuses a memory limit that is exceeded already. file: tells the usage. */
 void cgroup_plan_check_usage(struct cgroup_plan *plan, const struct oci_memory *memory,
                              const char *file);
 /* Sets the limits of resources; makes v1 directories where they are needed. */

@@ -108,7 +108,8 @@ static void read_v1_limit(int dir, const char *file, uint64_t *ret)
 
 static void read_cpu(const struct cgroup *cgroup, struct statistics_v2 *ret)
 {
-	read_figures(cgroup->dirs[CGROUP_V2].fd, "cpu.stat", cpu_figures, array_size(cpu_figures), ret);
+	read_figures(cgroup->dirs[CGROUP_V2].fd, "cpu.stat", cpu_figures, array_size(cpu_figures),
+	             ret);
 	if (cgroup->mounts->home[CGROUP_CPU] > CGROUP_V2) {
 		read_figures(cgroup_controller_fd(cgroup, CGROUP_CPU), "cpu.stat", v1_cpu_figures,
 		             array_size(v1_cpu_figures), ret);
@@ -156,7 +157,8 @@ static void read_memory(const struct cgroup *cgroup, struct statistics_v2 *ret)
 		return;
 	}
 	read_figures(dir, "memory.stat", memory_figures, array_size(memory_figures), ret);
-	read_figures(dir, "memory.events", memory_event_figures, array_size(memory_event_figures), ret);
+	read_figures(dir, "memory.events", memory_event_figures, array_size(memory_event_figures),
+	             ret);
 	cgroup_file_u64(dir, "memory.current", &ret->memory.usage);
 	cgroup_file_u64(dir, "memory.peak", &ret->memory.max_usage);
 	cgroup_file_u64(dir, "memory.max", &ret->memory.usage_limit);
@@ -211,7 +213,21 @@ static int read_io(int dir, struct arena *arena, struct statistics_v2 *ret)
 	return 0;
 }
 
-/* "8:0 Read 4096"; the last line is a sum without a device. */
+/* "8:0 Read 4096"; the last line is a sum without a device. read, write: members of io_entry. */
+static void read_v1_io_line(const char *line, size_t read, size_t write, struct statistics_v2 *ret)
+{
+	uint64_t major, minor, value;
+	char what[16];
+	if (sscanf(line, "%" SCNu64 ":%" SCNu64 " %15s %" SCNu64, &major, &minor, what,
+	           &value) != 4)
+		return;
+	bool is_read = !strcmp(what, "Read");
+	if (!is_read && strcmp(what, "Write"))
+		return;
+	char *entry = (char *)io_entry(ret, major, minor);
+	memcpy(entry + (is_read ? read : write), &value, sizeof(value));
+}
+
 static int read_v1_io(int dir, struct arena *arena, struct statistics_v2 *ret)
 {
 	cleanup_free char *bytes = NULL, *ios = NULL;
@@ -231,18 +247,8 @@ static int read_v1_io(int dir, struct arena *arena, struct statistics_v2 *ret)
 	};
 	for (size_t i = 0; i < array_size(files); i++) {
 		char *rest = files[i].text, *line;
-		while ((line = cgroup_line(&rest))) {
-			uint64_t major, minor, value;
-			char what[16];
-			if (sscanf(line, "%" SCNu64 ":%" SCNu64 " %15s %" SCNu64, &major, &minor, what,
-			           &value) != 4)
-				continue;
-			bool is_read = !strcmp(what, "Read");
-			if (!is_read && strcmp(what, "Write"))
-				continue;
-			char *entry = (char *)io_entry(ret, major, minor);
-			memcpy(entry + (is_read ? files[i].read : files[i].write), &value, sizeof(value));
-		}
+		while ((line = cgroup_line(&rest)))
+			read_v1_io_line(line, files[i].read, files[i].write, ret);
 	}
 	return 0;
 }

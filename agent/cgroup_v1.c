@@ -11,9 +11,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* One number, one file. base: what a cgroup has from birth, so that asking for it needs no cgroup. */
+/* One number, one file. base: what a cgroup is born with, so that asking for it needs no cgroup. */
 struct number {
-	size_t offset;          /* in struct oci_resources; of opt_i64 or opt_u64, which look alike */
+	size_t offset;          /* in struct oci_resources: opt_i64 or opt_u64, which look alike */
 	const char *name, *file;
 	int64_t base;
 	bool zero;              /* 0 is a value; else 0 is "not asked" */
@@ -27,13 +27,15 @@ static void plan_numbers(struct cgroup_plan *plan, const struct oci_resources *r
 {
 	for (size_t i = 0; i < count; i++) {
 		const struct number *number = &numbers[i];
-		const struct opt_i64 *option = (const void *)((const char *)resources + number->offset);
-		if (!option->set || (option->value == 0 && !number->zero))
+		const char *at = (const char *)resources + number->offset;
+		const struct opt_i64 *option = (const void *)at;
+		int64_t value = option->value;
+		if (!option->set || (value == 0 && !number->zero))
 			continue;
-		if (option->value == number->base)
-			cgroup_plan_relax(plan, number->name, number->file, "%" PRId64, option->value);
+		if (value == number->base)
+			cgroup_plan_relax(plan, number->name, number->file, "%" PRId64, value);
 		else
-			cgroup_plan_add(plan, number->name, number->file, "%" PRId64, option->value);
+			cgroup_plan_add(plan, number->name, number->file, "%" PRId64, value);
 	}
 }
 
@@ -101,8 +103,9 @@ static void plan_blkio(struct cgroup_plan *plan, const struct oci_resources *res
 			                device->minor, device->weight.value);
 		if (device->leaf_weight.set && device->leaf_weight.value > 0)
 			cgroup_plan_add(plan, "blockIO.weightDevice.leafWeight",
-			                "blkio.leaf_weight_device", "%" PRId64 ":%" PRId64 " %" PRIu64,
-			                device->major, device->minor, device->leaf_weight.value);
+			                "blkio.leaf_weight_device",
+			                "%" PRId64 ":%" PRId64 " %" PRIu64, device->major,
+			                device->minor, device->leaf_weight.value);
 	}
 	for (size_t i = 0; i < CGROUP_THROTTLES; i++) {
 		const struct cgroup_throttle *throttle = &cgroup_throttles[i];
@@ -123,8 +126,8 @@ static void plan_hugetlb(struct cgroup_plan *plan, const struct oci_resources *r
 		                arena_printf(&plan->arena, "hugetlb.%s.limit_in_bytes", size),
 		                "%" PRIu64, limit);
 		cgroup_plan_relax(plan, "hugepageLimits",
-		                  arena_printf(&plan->arena, "hugetlb.%s.rsvd.limit_in_bytes", size),
-		                  "%" PRIu64, limit);
+		                  arena_printf(&plan->arena, "hugetlb.%s.rsvd.limit_in_bytes",
+		                               size), "%" PRIu64, limit);
 	}
 }
 

@@ -32,9 +32,9 @@ static double log2_of(double x)
 }
 
 /*
- * cpu.shares 2…262144 to cpu.weight 1…10000, so that the defaults 1024 and 100 meet: the smallest
- * weight with log10(weight) >= (l² + 125 l) / 612 - 7 / 34, where l = log2(shares). Kubernetes,
- * runc 1.3.2 and crun 1.23 settled on this curve.
+ * cpu.shares 2 to 262144 become cpu.weight 1 to 10000, so that the defaults 1024 and 100 meet: the
+ * smallest weight with log10(weight) >= (l * l + 125 * l) / 612 - 7 / 34, where l = log2(shares).
+ * Kubernetes, runc 1.3.2 and crun 1.23 settled on this curve.
  */
 static unsigned weight_of_shares(uint64_t shares)
 {
@@ -62,7 +62,8 @@ static void plan_cpu_max(struct cgroup_plan *plan, const struct oci_cpu *cpu)
 	if (quota == 0 && period == 0)
 		return;
 	if (quota > 0 && period > 0) {
-		cgroup_plan_add(plan, "cpu.quota", "cpu.max", "%" PRId64 " %" PRIu64, quota, period);
+		cgroup_plan_add(plan, "cpu.quota", "cpu.max", "%" PRId64 " %" PRIu64, quota,
+		                period);
 	} else if (quota > 0) {
 		cgroup_plan_add(plan, "cpu.quota", "cpu.max", "%" PRId64, quota);
 	} else if (quota < 0 && period > 0) {
@@ -119,7 +120,8 @@ static void plan_bytes(struct cgroup_plan *plan, const char *name, const char *f
 	else if (bytes == -1)
 		cgroup_plan_relax(plan, name, file, "max");
 	else if (bytes != 0)
-		cgroup_plan_refuse(plan, -EINVAL, name, "%" PRId64 " is not a number of bytes", bytes);
+		cgroup_plan_refuse(plan, -EINVAL, name, "%" PRId64 " is not a number of bytes",
+		                   bytes);
 }
 
 /*
@@ -147,7 +149,8 @@ static void plan_swap(struct cgroup_plan *plan, const struct oci_memory *memory)
 	if (limit == 0 && limit_now != UINT64_MAX)
 		limit = (int64_t)limit_now;
 	if (limit <= 0)
-		cgroup_plan_refuse(plan, -EINVAL, name, "it includes the memory limit, and there is none");
+		cgroup_plan_refuse(plan, -EINVAL, name,
+		                   "it includes the memory limit, and there is none");
 	else if (total < limit)
 		cgroup_plan_refuse(plan, -EINVAL, name, "%" PRId64 " is below the memory limit of %"
 		                   PRId64, total, limit);
@@ -178,7 +181,8 @@ static void plan_memory(struct cgroup_plan *plan, const struct oci_resources *re
 		{ memory->kernel_tcp.set && memory->kernel_tcp.value > 0, "memory.kernelTCP" },
 		{ memory->swappiness.set, "memory.swappiness" },
 		{ memory->disable_oom_killer.value, "memory.disableOOMKiller" },
-		{ memory->use_hierarchy.set && !memory->use_hierarchy.value, "memory.useHierarchy" },
+		{ memory->use_hierarchy.set && !memory->use_hierarchy.value,
+		  "memory.useHierarchy" },
 	};
 	for (size_t i = 0; i < array_size(v1_only); i++)
 		if (v1_only[i].asked)
@@ -213,7 +217,8 @@ static void plan_io_weights(struct cgroup_plan *plan, const struct oci_block_io 
 		cgroup_plan_add(plan, "blockIO.weight", file, "%s%" PRIu64, bfq ? "" : "default ",
 		                bfq ? io->weight.value : io_weight_of(io->weight.value));
 	if (io->leaf_weight.set && io->leaf_weight.value > 0)
-		cgroup_plan_refuse(plan, -ENOTSUP, "blockIO.leafWeight", "cgroup v2 has no such setting");
+		cgroup_plan_refuse(plan, -ENOTSUP, "blockIO.leafWeight",
+		                   "cgroup v2 has no such setting");
 	for (size_t i = 0; i < io->weight_device.count; i++) {
 		const struct oci_weight_device *device = &io->weight_device.item[i];
 		if (device->leaf_weight.set && device->leaf_weight.value > 0)
@@ -238,8 +243,9 @@ static void plan_io(struct cgroup_plan *plan, const struct oci_resources *resour
 			const struct oci_throttle_device *device = &list->item[k];
 			if (device->rate > 0)
 				cgroup_plan_add(plan, throttle->name, "io.max",
-				                "%" PRId64 ":%" PRId64 " %s=%" PRIu64, device->major,
-				                device->minor, throttle->v2_key, device->rate);
+				                "%" PRId64 ":%" PRId64 " %s=%" PRIu64,
+				                device->major, device->minor,
+				                throttle->v2_key, device->rate);
 			else
 				cgroup_plan_relax(plan, throttle->name, "io.max",
 				                  "%" PRId64 ":%" PRId64 " %s=max", device->major,
@@ -263,11 +269,12 @@ static void plan_hugetlb(struct cgroup_plan *plan, const struct oci_resources *r
 	for (size_t i = 0; i < resources->hugepage_limits.count; i++) {
 		const char *size = resources->hugepage_limits.item[i].page_size;
 		uint64_t limit = resources->hugepage_limits.item[i].limit;
-		cgroup_plan_add(plan, "hugepageLimits", arena_printf(&plan->arena, "hugetlb.%s.max", size),
-		                "%" PRIu64, limit);
+		cgroup_plan_add(plan, "hugepageLimits",
+		                arena_printf(&plan->arena, "hugetlb.%s.max", size), "%" PRIu64,
+		                limit);
 		cgroup_plan_relax(plan, "hugepageLimits",
-		                  arena_printf(&plan->arena, "hugetlb.%s.rsvd.max", size), "%" PRIu64,
-		                  limit);
+		                  arena_printf(&plan->arena, "hugetlb.%s.rsvd.max", size),
+		                  "%" PRIu64, limit);
 	}
 }
 
@@ -278,11 +285,11 @@ static void plan_rdma(struct cgroup_plan *plan, const struct oci_resources *reso
 		const struct opt_u64 *handles = &entry->limits.hca_handles;
 		const struct opt_u64 *objects = &entry->limits.hca_objects;
 		if (handles->set)
-			cgroup_plan_add(plan, "rdma", "rdma.max", "%s hca_handle=%" PRIu64, entry->device,
-			                handles->value);
+			cgroup_plan_add(plan, "rdma", "rdma.max", "%s hca_handle=%" PRIu64,
+			                entry->device, handles->value);
 		if (objects->set)
-			cgroup_plan_add(plan, "rdma", "rdma.max", "%s hca_object=%" PRIu64, entry->device,
-			                objects->value);
+			cgroup_plan_add(plan, "rdma", "rdma.max", "%s hca_object=%" PRIu64,
+			                entry->device, objects->value);
 	}
 }
 

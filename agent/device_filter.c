@@ -11,7 +11,9 @@
  * about an access decides about it, as if each rule had been written in turn to devices.allow and
  * devices.deny of cgroup v1, and "r" and "w" allowed by two rules allow "rw".
  *
- * Registers: r2 type, r3 accesses still wanted, r4 major, r5 minor.
+ * Registers: r1 the context, r2 what is compared, r3 the accesses still wanted. Each comparison
+ * loads its field afresh, so that the verifier forgets what the last one taught it: with the fields
+ * kept in registers it follows every rule with every outcome of those before, in quadratic time.
  */
 
 #include "agent/device_filter.h"
@@ -26,17 +28,17 @@ _Static_assert((int)OCI_DEVICE_MKNOD == BPF_DEVCG_ACC_MKNOD &&
                (int)OCI_DEVICE_READ == BPF_DEVCG_ACC_READ &&
                (int)OCI_DEVICE_WRITE == BPF_DEVCG_ACC_WRITE, "accesses differ from the kernel's");
 
-#define RULES_MAX 4096          /* far below the kernel's limit on instructions */
-#define RULE_INSNS 7
-#define FRAME_INSNS 10          /* before and behind the rules */
+#define RULES_MAX 1024          /* more is a mistake, and costs the verifier long */
+#define RULE_INSNS 10
+#define FRAME_INSNS 6          /* before and behind the rules */
 
 #define INSN(code_, dst, src, off_, imm_) \
 	((struct bpf_insn) { \
 		.code = (code_), .dst_reg = (dst), .src_reg = (src), .off = (off_), .imm = (imm_) \
 	})
-#define LOAD(dst, member) \
-	INSN(BPF_LDX | BPF_MEM | BPF_W, dst, BPF_REG_1, offsetof(struct bpf_cgroup_dev_ctx, member), 0)
-#define MOVE(dst, src) INSN(BPF_ALU | BPF_MOV | BPF_X, dst, src, 0, 0)
+#define LOAD(size, dst, member) \
+	INSN(BPF_LDX | BPF_MEM | (size), dst, BPF_REG_1, \
+	     offsetof(struct bpf_cgroup_dev_ctx, member), 0)
 #define MOVE_VALUE(dst, value) INSN(BPF_ALU | BPF_MOV | BPF_K, dst, 0, 0, value)
 #define AND_VALUE(dst, value) INSN(BPF_ALU | BPF_AND | BPF_K, dst, 0, 0, value)
 #define SHIFT_RIGHT(dst, value) INSN(BPF_ALU | BPF_RSH | BPF_K, dst, 0, 0, value)
@@ -54,8 +56,7 @@ struct program {
 static const struct oci_device_rule default_rules[] = {
 #define ANY { .set = false }
 #define NUMBER(number) { .set = true, .value = (number) }
-	{ true, 'c', ANY, ANY, OCI_DEVICE_MKNOD },
-	{ true, 'b', ANY, ANY, OCI_DEVICE_MKNOD },
+	{ true, 'a', ANY, ANY, OCI_DEVICE_MKNOD },
 	{ true, 'c', NUMBER(1), NUMBER(3), ALL_ACCESS },        /* null */
 	{ true, 'c', NUMBER(1), NUMBER(5), ALL_ACCESS },        /* zero */
 	{ true, 'c', NUMBER(1), NUMBER(7), ALL_ACCESS },        /* full */
@@ -88,41 +89,70 @@ static void emit(struct program *program, struct bpf_insn insn)
 	program->insns[program->count++] = insn;
 }
 
-/* At most RULE_INSNS instructions. A device that differs goes on behind the rule. */
-static void emit_rule(struct program *program, const struct oci_device_rule *rule)
+static bool number_same(const struct opt_i64 *a, const struct opt_i64 *b)
 {
-	size_t start = program->count;
-	if (rule->type != 'a')
-		emit(program, JUMP_DIFFERENT(BPF_REG_2, rule->type == 'b' ? BPF_DEVCG_DEV_BLOCK
-		                                                          : BPF_DEVCG_DEV_CHAR, 0));
-	if (!number_any(&rule->major))
-		emit(program, JUMP_DIFFERENT(BPF_REG_4, (int32_t)rule->major.value, 0));
-	if (!number_any(&rule->minor))
-		emit(program, JUMP_DIFFERENT(BPF_REG_5, (int32_t)rule->minor.value, 0));
-	size_t matched = program->count;
-	if (rule->allow) {
-		emit(program, AND_VALUE(BPF_REG_3, (int32_t)(ALL_ACCESS & ~rule_access(rule))));
+	return number_any(a) ? number_any(b) : !number_any(b) && a->value == b->value;
+}
+
+/* How many rules differ in nothing but their minor number. */
+static size_t group_count(const struct oci_device_rule *rules, size_t count)
+{
+	size_t n = 1;
+	while (n < count && !number_any(&rules[0].minor) && !number_any(&rules[n].minor) &&
+	       rules[n].allow == rules[0].allow && rules[n].type == rules[0].type &&
+	       number_same(&rules[n].major, &rules[0].major) &&
+	       rule_access(&rules[n]) == rule_access(&rules[0]))
+		n++;
+	return n;
+}
+
+/* What the rule says of a device that it matches; falls through when that decides nothing yet. */
+static void emit_verdict(struct program *program, const struct oci_device_rule *rule)
+{
+	unsigned access = rule_access(rule);
+	if (access != ALL_ACCESS && rule->allow) {
+		emit(program, AND_VALUE(BPF_REG_3, (int32_t)(ALL_ACCESS & ~access)));
 		emit(program, JUMP_DIFFERENT(BPF_REG_3, 0, 2));
-		emit(program, MOVE_VALUE(BPF_REG_0, 1));
-		emit(program, EXIT());
-	} else {
-		emit(program, JUMP_ANY(BPF_REG_3, (int32_t)rule_access(rule), 1));
+	} else if (access != ALL_ACCESS) {
+		emit(program, JUMP_ANY(BPF_REG_3, (int32_t)access, 1));
 		emit(program, JUMP(2));
-		emit(program, MOVE_VALUE(BPF_REG_0, 0));
-		emit(program, EXIT());
 	}
-	for (size_t i = start; i < matched; i++)
-		program->insns[i].off = (int16_t)(program->count - i - 1);
+	emit(program, MOVE_VALUE(BPF_REG_0, rule->allow));
+	emit(program, EXIT());
+}
+
+/* At most RULE_INSNS instructions per rule. A device that differs goes on behind the group. */
+static void emit_group(struct program *program, const struct oci_device_rule *rules, size_t count)
+{
+	size_t differs[3], n = 0;
+	if (rules->type != 'a') {
+		int type = rules->type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR;
+		emit(program, LOAD(BPF_H, BPF_REG_2, access_type)); /* low half, little-endian */
+		differs[n++] = program->count;
+		emit(program, JUMP_DIFFERENT(BPF_REG_2, type, 0));
+	}
+	if (!number_any(&rules->major)) {
+		emit(program, LOAD(BPF_W, BPF_REG_2, major));
+		differs[n++] = program->count;
+		emit(program, JUMP_DIFFERENT(BPF_REG_2, (int32_t)rules->major.value, 0));
+	}
+	if (!number_any(&rules->minor)) {
+		emit(program, LOAD(BPF_W, BPF_REG_2, minor));
+		for (size_t i = 0; i + 1 < count; i++)
+			emit(program, JUMP_EQUAL(BPF_REG_2, (int32_t)rules[i].minor.value,
+			                         (int16_t)(count - 1 - i)));
+		differs[n++] = program->count;
+		emit(program, JUMP_DIFFERENT(BPF_REG_2, (int32_t)rules[count - 1].minor.value, 0));
+	}
+	emit_verdict(program, rules);
+	for (size_t i = 0; i < n; i++)
+		program->insns[differs[i]].off = (int16_t)(program->count - differs[i] - 1);
 }
 
 static void emit_start(struct program *program)
 {
-	emit(program, LOAD(BPF_REG_2, access_type));
-	emit(program, MOVE(BPF_REG_3, BPF_REG_2));
-	emit(program, AND_VALUE(BPF_REG_2, 0xffff));
+	emit(program, LOAD(BPF_W, BPF_REG_3, access_type));
 	emit(program, SHIFT_RIGHT(BPF_REG_3, 16));
-	emit(program, LOAD(BPF_REG_4, major));
-	emit(program, LOAD(BPF_REG_5, minor));
 }
 
 /* Refused, unless nothing was wanted that needs a rule. */
@@ -170,11 +200,13 @@ static int program_attach(int cgroup_fd, int new_fd, int old_fd, struct fault *f
 	return 0;
 }
 
-static int rules_check(const struct oci_device_rule *rules, size_t count, struct fault *fault)
+static int rules_check(const struct oci_device_rule *rules, size_t count, size_t device_count,
+                       struct fault *fault)
 {
-	if (count > RULES_MAX)
+	if (count > RULES_MAX || device_count > RULES_MAX - count)
 		return fault_set(fault, -E2BIG, HRESULT_INVALID_ARGUMENT,
-		                 "linux.resources.devices: more than %d rules", RULES_MAX);
+		                 "linux.resources.devices: more than %d rules and devices",
+		                 RULES_MAX);
 	for (size_t i = 0; i < count; i++) {
 		const struct opt_i64 *major = &rules[i].major, *minor = &rules[i].minor;
 		if ((!number_any(major) && (major->value < 0 || major->value > UINT32_MAX)) ||
@@ -204,25 +236,42 @@ static bool rules_forbid(const struct oci_device_rule *rules, size_t count)
 	return false;
 }
 
+/* In the order in which they are tried: the last first, linux.devices at the end. */
+static size_t rules_collect(const struct oci_device_rule *rules, size_t rule_count,
+                            const struct oci_device *devices, size_t device_count,
+                            struct oci_device_rule *ret)
+{
+	size_t count = 0;
+	for (size_t i = array_size(default_rules); i > 0; i--)
+		ret[count++] = default_rules[i - 1];
+	for (size_t i = rule_count; i > 0; i--)
+		ret[count++] = rules[i - 1];
+	for (size_t i = 0; i < device_count; i++)
+		if (devices[i].type == 'c' || devices[i].type == 'b')
+			ret[count++] = (struct oci_device_rule) {
+				true, devices[i].type, NUMBER(devices[i].major),
+				NUMBER(devices[i].minor), ALL_ACCESS,
+			};
+	return count;
+}
+
 static int program_build(const struct oci_device_rule *rules, size_t rule_count,
                          const struct oci_device *devices, size_t device_count,
                          struct program *program)
 {
 	size_t most = array_size(default_rules) + rule_count + device_count;
+	cleanup_free struct oci_device_rule *tried = calloc(most, sizeof(*tried));
 	program->insns = calloc(most * RULE_INSNS + FRAME_INSNS, sizeof(*program->insns));
-	if (!program->insns)
+	if (!program->insns || !tried)
 		return -ENOMEM;
+	size_t count = rules_collect(rules, rule_count, devices, device_count, tried);
 	emit_start(program);
-	for (size_t i = array_size(default_rules); i > 0; i--)
-		emit_rule(program, &default_rules[i - 1]);
-	for (size_t i = rule_count; i > 0; i--)
-		emit_rule(program, &rules[i - 1]);
-	for (size_t i = 0; i < device_count; i++) {
-		const struct oci_device_rule rule = {
-			true, devices[i].type, NUMBER(devices[i].major), NUMBER(devices[i].minor), ALL_ACCESS,
-		};
-		if (rule.type == 'c' || rule.type == 'b')
-			emit_rule(program, &rule);
+	for (size_t i = 0; i < count; ) {
+		size_t group = group_count(&tried[i], count - i);
+		emit_group(program, &tried[i], group);
+		if (rule_of_everything(&tried[i]))
+			return 0; /* it returns in any case; the verifier takes no dead code */
+		i += group;
 	}
 	emit_end(program);
 	return 0;
@@ -232,28 +281,28 @@ int device_filter_set(int cgroup_fd, const struct oci_device_rule *rules, size_t
                       const struct oci_device *devices, size_t device_count, int *filter_fd,
                       struct fault *fault)
 {
-	int r = rules_check(rules, rule_count, fault);
+	int r = rules_check(rules, rule_count, device_count, fault);
 	if (r < 0)
 		return r;
-	if (device_count > RULES_MAX)
-		return fault_set(fault, -E2BIG, HRESULT_INVALID_ARGUMENT,
-		                 "linux.devices: more than %d devices", RULES_MAX);
 	size_t first = rules_first(rules, rule_count);
-	rules += first;
-	rule_count -= first;
-	if (rule_count > 0 && rule_of_everything(&rules[0]))
-		device_count = 0;
+	if (rule_count > 0) {
+		rules += first;
+		rule_count -= first;
+		if (rule_of_everything(&rules[0]))
+			device_count = 0;
+	}
 
 	cleanup_close int new_fd = -1;
 	if (rules_forbid(rules, rule_count)) {
 		struct program program = { .count = 0 };
 		r = program_build(rules, rule_count, devices, device_count, &program);
 		if (r < 0)
-			return fault_errno(fault, r, "the device filter");
-		new_fd = program_load(&program, fault);
+			fault_errno(fault, r, "the device filter");
+		else
+			r = new_fd = program_load(&program, fault);
 		free(program.insns);
-		if (new_fd < 0)
-			return new_fd;
+		if (r < 0)
+			return r;
 	}
 	if (new_fd >= 0 || *filter_fd >= 0) {
 		r = program_attach(cgroup_fd, new_fd, *filter_fd, fault);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Which devices the processes of a cgroup may open and make: an eBPF program at its v2 directory. */
+/* Which devices the processes of a cgroup may open and make: an eBPF program at its v2 folder. */
 
 #include "oci/fault.h"
 #include "oci/spec.h"
