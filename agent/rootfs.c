@@ -55,7 +55,7 @@ static int bind_root(struct rootfs *rootfs, struct fault *fault)
 	if (!propagation)
 		propagation = MS_SLAVE | MS_REC;
 	else if (propagation & MS_UNBINDABLE)
-		propagation = MS_PRIVATE | MS_REC; /* what is to be bound must be bindable until then */
+		propagation = MS_PRIVATE | MS_REC; /* until all that is to be bound is bound */
 	int r = sys_mount(NULL, "/", NULL, propagation, NULL);
 	if (r < 0)
 		return fault_errno(fault, r, "propagation of \"/\"");
