@@ -228,7 +228,13 @@ static void undo(struct creation *creation)
 	struct fault ignored;
 	if (creation->created) {
 		const struct control_request request = { .id = creation->id, .force = true };
-		client_call(&creation->client, CONTROL_DELETE, &request, NULL, 0, NULL, &ignored);
+		int error = client_call(&creation->client, CONTROL_DELETE, &request, NULL, 0, NULL,
+		                        &ignored);
+		if (error < 0 && error != -ENOENT) {
+			/* The sandbox process is gone, and with it the agent. */
+			remains_remove_cgroups(creation->id, creation->record.cgroups_path);
+			remains_remove_partition(&creation->cli->state, creation->partition);
+		}
 	} else if (creation->client.fd >= 0 && creation->partition == creation->id) {
 		const struct control_request request = { .id = "" };
 		client_call(&creation->client, CONTROL_SHUTDOWN, &request, NULL, 0, NULL, &ignored);

@@ -122,8 +122,9 @@ int remains_remove_partition(struct state *state, const char *id)
 	struct partition_record record = { 0 };
 	struct fault ignored;
 	int error = state_partition_load(state, id, &arena, &record, &ignored);
+	bool zombie = false;
 	bool alive = !error && record.pid && record.start_time &&
-	             process_start_time((pid_t)record.pid, NULL) == record.start_time;
+	             process_start_time((pid_t)record.pid, &zombie) == record.start_time && !zombie;
 	arena_free(&arena);
 	if (alive)
 		return -EBUSY;
