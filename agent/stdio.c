@@ -111,7 +111,7 @@ void stdio_attach_streams(struct stdio *stdio, const struct stdio_streams *strea
 	stdio->end[STDIO_IN].stream = streams->in;
 	stdio->end[STDIO_OUT].stream = streams->out;
 	stdio->end[STDIO_ERR].stream = stdio->terminal ? 0 : streams->err;
-	stdio->window = streams->window ? streams->window : STREAM_WINDOW;
+	stdio->window = streams->window;
 	stdio->generation = stdio_bridge(stdio)->generation;
 }
 
@@ -224,7 +224,7 @@ static int start_stream(struct stdio *stdio, int i)
 	struct channel *channel = &stdio_bridge(stdio)->channel;
 	int error;
 	if (i == STDIO_IN)
-		error = inlet_init(&stdio->in, channel, end->stream, end->ours, stdio->window, true,
+		error = inlet_init(&stdio->in, channel, end->stream, end->ours, STREAM_WINDOW, true,
 		                   &input_ops);
 	else
 		error = outlet_init(&end->outlet, channel, end->stream, end->ours, stdio->window,
@@ -250,6 +250,18 @@ static int start_relay(struct stdio *stdio, int i)
 	                   half_close ? 0 : CLOSE_BOUND, relay_finished);
 }
 
+/* The host is about to learn that nothing was started, so it must not hear of streams any more. */
+static void forget_streams(struct stdio *stdio)
+{
+	if (stdio->end[STDIO_IN].open)
+		inlet_forget(&stdio->in);
+	for (int i = 0; i < STDIO_COUNT; i++) {
+		if (i != STDIO_IN && stdio->end[i].open)
+			outlet_forget(&stdio->end[i].outlet);
+		stdio->end[i].open = false;
+	}
+}
+
 int stdio_start(struct stdio *stdio)
 {
 	struct bridge *bridge = stdio_bridge(stdio);
@@ -267,8 +279,10 @@ int stdio_start(struct stdio *stdio)
 			drain_start(end);
 		else
 			close_fd(&end->ours);
-		if (error < 0)
+		if (error < 0) {
+			forget_streams(stdio);
 			return error;
+		}
 	}
 	return 0;
 }

@@ -36,7 +36,7 @@ struct stdio {
 	bool terminal;
 	struct stdio_end end[STDIO_COUNT];
 	struct inlet in;
-	uint32_t window;
+	uint32_t window;                /* the host's first grant for each output */
 	uint32_t generation;            /* of the bridge when the streams were named */
 	struct timer settle;            /* a terminal that somebody holds open after its leader's exit */
 	struct dialer dialer;           /* plain mode: connections being made */
