@@ -106,8 +106,7 @@ static int open_null(void)
 	return S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3) ? fd : -ENODEV;
 }
 
-/* All but 0, 1, 2 and what is kept, in the gaps between them. */
-static int close_others(int *keep, size_t count)
+int child_close_others(int *keep, size_t count)
 {
 	unsigned from = 3;
 	for (size_t i = 1; i < count; i++) {
@@ -132,12 +131,13 @@ static int set_descriptors(struct child_run *run)
 {
 	int stdio[3], null = -1;
 	bool joins = run->plan->exec && run->plan->spec;
-	int keep[] = { run->report_fd, joins ? run->plan->init_pidfd : -1, run->cgroup_ns_fd };
+	int keep[] = { run->report_fd, joins ? run->plan->init_pidfd : -1, run->cgroup_ns_fd,
+		       run->sources_fd };
 
-	for (size_t i = 0; i < array_size(keep); i++)
-		above_stdio(&keep[i]);
-	if (keep[0] != run->report_fd || keep[2] != run->cgroup_ns_fd || (joins && keep[1] <= 2))
-		return fault_errno(&run->fault, -EBADF, "the agent runs without standard streams");
+	for (size_t i = 0; i < array_size(keep); i++) {
+		if (keep[i] >= 0 && keep[i] <= 2)
+			return fault_errno(&run->fault, -EBADF, "the agent runs without standard streams");
+	}
 	for (int i = 0; i < 3; i++) {
 		stdio[i] = run->process->terminal ? -1 : run->plan->stdio[i];
 		run->is_null[i] = stdio[i] < 0;
@@ -156,7 +156,7 @@ static int set_descriptors(struct child_run *run)
 		if (r < 0)
 			return fault_errno(&run->fault, -errno, "standard stream %d", i);
 	}
-	int r = close_others(keep, array_size(keep));
+	int r = child_close_others(keep, array_size(keep));
 	return r < 0 ? fault_errno(&run->fault, r, "close_range") : 0;
 }
 
@@ -281,7 +281,10 @@ static int set_names(struct child_run *run)
 
 static int mount_rootfs(struct child_run *run)
 {
-	return rootfs_mount(&run->rootfs, run->plan->spec, run->plan->bundle, &run->fault);
+	int r = 0;
+	if (run->sources_fd >= 0)
+		r = sources_receive(run->sources_fd, &run->rootfs, run->plan->spec, &run->fault);
+	return r < 0 ? r : rootfs_mount(&run->rootfs, run->plan->spec, run->plan->bundle, &run->fault);
 }
 
 static int run_hooks(struct child_run *run, const char *kind, const oci_hook_list *hooks,
@@ -312,7 +315,7 @@ static int start_container_hooks(struct child_run *run)
 static int enter_rootfs(struct child_run *run)
 {
 	int r = rootfs_enter(&run->rootfs, &run->fault);
-	close_fd(&run->rootfs.fd);
+	rootfs_deinit(&run->rootfs);
 	return r;
 }
 
@@ -329,25 +332,6 @@ static int open_container_null(struct child_run *run)
 			return fault_errno(&run->fault, -errno, "standard stream %d", i);
 	}
 	return 0;
-}
-
-static int send_terminal(const struct child_run *run, int master)
-{
-	struct child_wire wire = { .kind = CHILD_TERMINAL };
-	struct iovec iov = { .iov_base = &wire, .iov_len = CHILD_WIRE_MIN };
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct msghdr message = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control,
-		.msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-	header->cmsg_level = SOL_SOCKET;
-	header->cmsg_type = SCM_RIGHTS;
-	header->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(header), &master, sizeof(int));
-	return sendmsg(run->report_fd, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 static int take_terminal(struct child_run *run)
@@ -373,7 +357,8 @@ static int take_terminal(struct child_run *run)
 		if (r < 0)
 			return r;
 	}
-	r = send_terminal(run, master);
+	const struct child_wire wire = { .kind = CHILD_TERMINAL };
+	r = child_wire_send(run->report_fd, &wire, master);
 	return r < 0 ? fault_errno(&run->fault, r, "terminal: hand it to the agent") : 0;
 }
 

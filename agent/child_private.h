@@ -19,12 +19,18 @@ struct child_wire {
 };
 #define CHILD_WIRE_MIN offsetof(struct child_wire, text)
 
+/* fd: goes along unless negative. */
+int child_wire_send(int socket_fd, const struct child_wire *wire, int fd);
+/* 1: *ret, its text ended by NUL, and the fd that came along, or -1; 0: the end. flags: MSG_DONTWAIT. */
+int child_wire_receive(int socket_fd, int flags, struct child_wire *ret, int *ret_fd);
+
 /* What the child starts with and what it finds on its way. */
 struct child_run {
 	const struct child_plan *plan;
 	const struct oci_process *process;
 	int report_fd;
 	int cgroup_ns_fd;       /* to join; -1 = none */
+	int sources_fd;         /* for sources_receive(); -1 = mounts are opened by the child itself */
 	int label_fd[2];        /* attr/exec of AppArmor and SELinux, of the agent's /proc; -1 = no label */
 	pid_t pid;              /* as the agent knows it */
 	bool is_null[3];        /* which standard streams are /dev/null */
@@ -35,6 +41,17 @@ struct child_run {
 	struct fault fault;
 };
 _Noreturn void child_run(struct child_run *run);
+/* Closes all but 0, 1, 2 and those (-1 = none), which it sorts. */
+int child_close_others(int *keep, size_t count);
+
+/*
+ * For an init in a user namespace: starts what opens the sources of its mounts. *ret is where
+ * the child gets them; untouched where no help is needed.
+ */
+int sources_spawn(const struct child_plan *plan, int *ret, struct fault *fault);
+/* In the child. rootfs_deinit() closes them. */
+int sources_receive(int socket_fd, struct rootfs *rootfs, const struct oci_spec *spec,
+                    struct fault *fault);
 
 /* The namespaces that a clone needs and how to get back from them. */
 struct namespaces {

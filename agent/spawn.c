@@ -175,16 +175,17 @@ static int clone_fault(const struct child_plan *plan, int error, struct fault *f
 }
 
 static int clone_child(const struct child_plan *plan, const struct namespaces *namespaces,
-                       int report_fd, struct child *child, struct fault *fault)
+                       int report_fd, int sources_fd, struct child *child, struct fault *fault)
 {
 	struct child_run run = {
 		.plan = plan,
 		.process = plan->process,
 		.report_fd = report_fd,
 		.cgroup_ns_fd = namespaces->cgroup_fd,
+		.sources_fd = sources_fd,
 		.label_fd = { -1, -1 },
 		.user = USER_NULL,
-		.rootfs = { .fd = -1 },
+		.rootfs = ROOTFS_NULL,
 	};
 	struct clone_args args = {
 		.flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | namespaces->clone_flags,
@@ -276,12 +277,14 @@ int child_spawn(const struct child_plan *plan, struct child *ret, struct fault *
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return fault_errno(fault, -errno, "socketpair");
 	child.report_fd = ends[0];
-	cleanup_close int report_fd = ends[1];
+	cleanup_close int report_fd = ends[1], sources_fd = -1;
 	give_pipes(plan);
 
-	r = namespaces_enter(plan, &namespaces, fault);
+	r = sources_spawn(plan, &sources_fd, fault);
 	if (r == 0)
-		r = clone_child(plan, &namespaces, report_fd, &child, fault);
+		r = namespaces_enter(plan, &namespaces, fault);
+	if (r == 0)
+		r = clone_child(plan, &namespaces, report_fd, sources_fd, &child, fault);
 	int returned = namespaces_return(&namespaces, fault);
 	if (r == 0)
 		r = returned;
@@ -310,42 +313,21 @@ void child_deinit(struct child *child)
 	close_fd(&child->report_fd);
 }
 
-static int take_terminal(struct msghdr *message)
-{
-	struct cmsghdr *header = CMSG_FIRSTHDR(message);
-	int fd;
-	if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-	    header->cmsg_len != CMSG_LEN(sizeof(fd)))
-		return -1;
-	memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-	return fd;
-}
-
 int child_report_read(int report_fd, struct child_report *ret)
 {
 	struct child_wire wire;
-	struct iovec iov = { .iov_base = &wire, .iov_len = sizeof(wire) };
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-	struct msghdr message = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control,
-		.msg_controllen = sizeof(control),
-	};
-	ssize_t n = recvmsg(report_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	/* It has died with a word of ours unread; that is told once, before its last reports. */
-	if (n < 0 && errno == ECONNRESET)
-		n = recvmsg(report_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	if (n <= 0)
-		return n < 0 ? -errno : 0;
-	cleanup_close int fd = take_terminal(&message);
-	if ((size_t)n < CHILD_WIRE_MIN || wire.kind < CHILD_READY || wire.kind > CHILD_FAILED ||
-	    (wire.kind == CHILD_TERMINAL && (fd < 0 || fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)))
+	cleanup_close int fd = -1;
+	int r = child_wire_receive(report_fd, MSG_DONTWAIT, &wire, &fd);
+	if (r <= 0)
+		return r;
+	bool terminal = wire.kind == CHILD_TERMINAL;
+	if (wire.kind < CHILD_READY || wire.kind > CHILD_FAILED || terminal != (fd >= 0))
 		return -EBADMSG;
+	if (terminal && fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
+		return -errno;
 	*ret = (struct child_report){ .kind = (enum child_report_kind)wire.kind, .error = wire.error };
 	if (wire.kind == CHILD_FAILED)
-		fault_set(&ret->fault, wire.error, wire.hresult, "%.*s", (int)((size_t)n - CHILD_WIRE_MIN),
-		          wire.text);
-	ret->fd = wire.kind == CHILD_TERMINAL ? take_fd(&fd) : -1;
+		fault_set(&ret->fault, wire.error, wire.hresult, "%s", wire.text);
+	ret->fd = take_fd(&fd);
 	return 1;
 }

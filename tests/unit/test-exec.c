@@ -93,8 +93,8 @@ static void test_exec(void **state)
 	struct box box;
 	int wrong = 0;
 	(void)state;
-	if (!box_able() || !seccomp_built_in)
-		skip();
+	if (!seccomp_built_in)
+		return;
 	for (size_t i = 0; i < array_size(boxes); i++) {
 		box_open(&box, &boxes[i].config, NULL);
 		for (size_t j = 0; j < array_size(execs); j++) {
@@ -124,8 +124,6 @@ static void test_exec_is_where_its_init_is(void **state)
 		                            .process = CAPS };
 	struct box box;
 	(void)state;
-	if (!box_able())
-		skip();
 	box_open(&box, &all, NULL);
 	box_exec(&box, &exec, NULL, NULL, &outcome);
 	assert_string_equal(outcome.fault.text, "");
@@ -212,8 +210,6 @@ static void test_shared_namespaces(void **state)
 	static struct outcome outcome;
 	struct box box;
 	(void)state;
-	if (!box_able())
-		skip();
 	for (size_t i = 0; i < array_size(shared); i++) {
 		box_open(&box, &shared[i].box, NULL);
 		run_sharing(&box, shared[i].types, &shared[i].config, &outcome);
@@ -233,8 +229,6 @@ static void test_agent_stays(void **state)
 		bad = { .args = "\"true\"", .namespaces = ",{\"type\":\"cgroup\",\"path\":\"/dev/null\"}" };
 	struct box box;
 	(void)state;
-	if (!box_able())
-		skip();
 	for (size_t i = 0; i < array_size(files); i++) {
 		snprintf(path, sizeof(path), "/proc/self/ns/%s", files[i]);
 		assert_true(readlink(path, before[i], sizeof(before[i]) - 1) > 0);
@@ -283,8 +277,8 @@ static void test_cgroup(void **state)
 	struct oci_spec spec;
 	struct box box;
 	(void)state;
-	if (!box_able() || cgroup_mounts_probe(&mounts, &fault) < 0)
-		skip();
+	if (cgroup_mounts_probe(&mounts, &fault) < 0)
+		return;
 	config_decode(&plain, &arena, &spec);
 	if (cgroup_create(mounts, "hvrun-test-exec", &spec, &cgroup, &fault) < 0)
 		fail_msg("%s", fault.text);
@@ -313,5 +307,5 @@ int main(void)
 		cmocka_unit_test(test_agent_stays),
 		cmocka_unit_test(test_cgroup),
 	};
-	return cmocka_run_group_tests(tests, box_setup, box_teardown);
+	return box_able() ? cmocka_run_group_tests(tests, box_setup, box_teardown) : 0;
 }
