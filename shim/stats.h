@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Figures of a container. */
+
+#include "shim/client.h"
+
+/* Asks for them; they live in the client's arena. */
+int stats_ask(struct client *client, const char *id, struct control_reply *ret, struct fault *fault);
+/* The "data" of an event of type stats, as runc lays it out. The arena is for what comes between. */
+int stats_write_runc(struct buf *out, struct arena *arena, const struct statistics_v2 *statistics);
