@@ -74,9 +74,9 @@ static int catch_up(const struct cgroup *cgroup, int fd, size_t *ret_moved)
 {
 	cleanup_free pid_t *all = NULL, *there = NULL;
 	size_t all_count, there_count;
-	int r = cgroup_walk_pids(cgroup->dirs[CGROUP_V2].fd, "cgroup.procs", &all, &all_count);
+	int r = cgroup_tree_pids(cgroup->dirs[CGROUP_V2].fd, "cgroup.procs", &all, &all_count);
 	if (r == 0)
-		r = cgroup_walk_pids(fd, "cgroup.procs", &there, &there_count);
+		r = cgroup_tree_pids(fd, "cgroup.procs", &there, &there_count);
 	*ret_moved = 0;
 	if (r < 0 || all_count == 0)
 		return r;
@@ -221,20 +221,6 @@ int cgroup_join(const struct cgroup *cgroup)
 	return 0;
 }
 
-int cgroup_attach(struct cgroup *cgroup, pid_t pid, struct fault *fault)
-{
-	char number[16];
-	snprintf(number, sizeof(number), "%d", pid);
-	for (size_t i = CGROUP_V2 + 1; i < cgroup->mounts->count; i++) {
-		int fd = cgroup->dirs[i].fd;
-		int r = fd < 0 ? 0 : cgroup_file_write(fd, "cgroup.procs", number);
-		if (r < 0)
-			return fault_errno(fault, r, "moving process %d to cgroup %s", pid,
-			                   cgroup->path);
-	}
-	return 0;
-}
-
 int cgroup_freeze(struct cgroup *cgroup, bool frozen)
 {
 	return cgroup_file_write(cgroup->dirs[CGROUP_V2].fd, "cgroup.freeze", frozen ? "1" : "0");
@@ -242,7 +228,7 @@ int cgroup_freeze(struct cgroup *cgroup, bool frozen)
 
 int cgroup_pids(struct cgroup *cgroup, pid_t **ret, size_t *ret_count)
 {
-	return cgroup_walk_pids(cgroup->dirs[CGROUP_V2].fd, "cgroup.procs", ret, ret_count);
+	return cgroup_tree_pids(cgroup->dirs[CGROUP_V2].fd, "cgroup.procs", ret, ret_count);
 }
 
 int cgroup_signal(struct cgroup *cgroup, int signal)

@@ -36,11 +36,9 @@ int cgroup_fd(const struct cgroup *cgroup);
 /*
  * For a child between clone and exec, born in the v2 cgroup: enters the v1 ones too. 0 where there
  * are none. Async-signal-safe; to be called while it has one thread and before its fds are closed
- * or its namespaces changed. Much cheaper than cgroup_attach(), see cgroup.c.
+ * or its namespaces changed.
  */
 int cgroup_join(const struct cgroup *cgroup);
-/* The same from outside, for a process that runs already. Costs an RCU grace period (10 ms). */
-int cgroup_attach(struct cgroup *cgroup, pid_t pid, struct fault *fault);
 int cgroup_update(struct cgroup *cgroup, const struct oci_resources *resources,
                   struct fault *fault);
 int cgroup_freeze(struct cgroup *cgroup, bool frozen);

@@ -107,18 +107,6 @@ char *cgroup_line(char **text)
 	return line;
 }
 
-char *cgroup_pair(char **text, const char **ret_value)
-{
-	char *line = cgroup_line(text);
-	if (!line)
-		return NULL;
-	char *space = strchr(line, ' ');
-	*ret_value = space ? space + 1 : "";
-	if (space)
-		*space = '\0';
-	return line;
-}
-
 bool cgroup_text_u64(const char *text, const char *key, uint64_t *ret)
 {
 	size_t length = strlen(key);

@@ -331,44 +331,14 @@ void cgroup_dir_close(struct cgroup_dir *dir)
 	close_fd(&dir->tasks_fd);
 }
 
-static int walk(int fd, unsigned depth, int (*visit)(int fd, void *data), void *data)
-{
-	int r = visit(fd, data);
-	if (r != 0 || depth == 0)
-		return r;
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *list = copy < 0 ? NULL : fdopendir(copy);
-	if (!list) {
-		close_fd(&copy);
-		return 0;
-	}
-	struct dirent *entry;
-	while (r == 0 && (entry = readdir(list))) {
-		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
-			continue;
-		cleanup_close int child = openat(fd, entry->d_name,
-		                                 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (child >= 0)
-			r = walk(child, depth - 1, visit, data);
-	}
-	closedir(list);
-	return r;
-}
-
-int cgroup_walk(int fd, int (*visit)(int fd, void *data), void *data)
-{
-	return walk(fd, WALK_DEPTH, visit, data);
-}
-
 struct pid_list {
 	const char *file;
 	pid_t *item;
 	size_t count, size;
 };
 
-static int collect_pids(int fd, void *data)
+static int collect_own(int fd, struct pid_list *list)
 {
-	struct pid_list *list = data;
 	cleanup_free char *text = NULL;
 	int r = cgroup_file_read(fd, list->file, &text);
 	if (r < 0)
@@ -390,10 +360,34 @@ static int collect_pids(int fd, void *data)
 	return 0;
 }
 
-int cgroup_walk_pids(int dir, const char *file, pid_t **ret, size_t *ret_count)
+static int collect(int fd, unsigned depth, struct pid_list *pids)
+{
+	int r = collect_own(fd, pids);
+	if (r < 0 || depth == 0)
+		return r;
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *list = copy < 0 ? NULL : fdopendir(copy);
+	if (!list) {
+		close_fd(&copy);
+		return 0;
+	}
+	struct dirent *entry;
+	while (r == 0 && (entry = readdir(list))) {
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+			continue;
+		cleanup_close int child = openat(fd, entry->d_name,
+		                                 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (child >= 0)
+			r = collect(child, depth - 1, pids);
+	}
+	closedir(list);
+	return r;
+}
+
+int cgroup_tree_pids(int dir, const char *file, pid_t **ret, size_t *ret_count)
 {
 	struct pid_list list = { .file = file };
-	int r = cgroup_walk(dir, collect_pids, &list);
+	int r = collect(dir, WALK_DEPTH, &list);
 	if (r < 0) {
 		free(list.item);
 		return r;

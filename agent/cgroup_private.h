@@ -80,10 +80,8 @@ int cgroup_dir_make(const struct cgroup_mounts *mounts, int hierarchy, const cha
 int cgroup_dir_remove(const struct cgroup_mounts *mounts, int hierarchy, const char *path,
                       const struct cgroup_dir *dir);
 void cgroup_dir_close(struct cgroup_dir *dir);
-/* Calls visit for fd and every cgroup below; what it returns ends the walk unless 0. */
-int cgroup_walk(int fd, int (*visit)(int fd, void *data), void *data);
 /* The numbers in a file such as cgroup.procs, of dir and all below. */
-int cgroup_walk_pids(int dir, const char *file, pid_t **ret, size_t *ret_count);
+int cgroup_tree_pids(int dir, const char *file, pid_t **ret, size_t *ret_count);
 
 /* cgroup_file.c: one file. */
 int cgroup_file_read(int dir, const char *name, char **ret);
@@ -91,8 +89,6 @@ int cgroup_file_write(int dir, const char *name, const char *value);
 int cgroup_file_u64(int dir, const char *name, uint64_t *ret); /* "max" is UINT64_MAX */
 /* Takes the next line off the text, NULL at the end. */
 char *cgroup_line(char **text);
-/* The same, parted at its first space: *ret_value is what follows, "" where nothing does. */
-char *cgroup_pair(char **text, const char **ret_value);
 /* The value of "key value" in a text that was read. */
 bool cgroup_text_u64(const char *text, const char *key, uint64_t *ret);
 /* Controllers named in a text of words parted by any of " ,\n"; both versions' names count. */

@@ -127,7 +127,7 @@ static int read_pids(const struct cgroup *cgroup, struct statistics_v2 *ret)
 		return 0;
 	cleanup_free pid_t *tasks = NULL;
 	size_t count;
-	int r = cgroup_walk_pids(cgroup->dirs[CGROUP_V2].fd, "cgroup.threads", &tasks, &count);
+	int r = cgroup_tree_pids(cgroup->dirs[CGROUP_V2].fd, "cgroup.threads", &tasks, &count);
 	if (r == 0)
 		ret->pids.current = count;
 	return r;
