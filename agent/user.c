@@ -115,10 +115,6 @@ static bool all_digits(const char *text)
 
 static int add_group(struct user *user, size_t *size, gid_t gid)
 {
-	for (size_t i = 0; i < user->group_count; i++) {
-		if (user->groups[i] == gid)
-			return 0;
-	}
 	if (user->group_count == USER_GROUPS_MAX)
 		return -E2BIG;
 	if (user->group_count == *size) {
@@ -131,6 +127,26 @@ static int add_group(struct user *user, size_t *size, gid_t gid)
 	}
 	user->groups[user->group_count++] = gid;
 	return 0;
+}
+
+static int compare_groups(const void *a, const void *b)
+{
+	gid_t x = *(const gid_t *)a, y = *(const gid_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+/* In order, each once, as the kernel keeps them. */
+static void sort_groups(struct user *user)
+{
+	size_t kept = 0;
+	if (user->group_count == 0)
+		return;
+	qsort(user->groups, user->group_count, sizeof(*user->groups), compare_groups);
+	for (size_t i = 1; i < user->group_count; i++) {
+		if (user->groups[i] != user->groups[kept])
+			user->groups[++kept] = user->groups[i];
+	}
+	user->group_count = kept + 1;
 }
 
 /* Fills uid and gid; name becomes that of the entry, for the groups it is a member of. */
@@ -241,6 +257,7 @@ int user_resolve(int root_fd, const struct oci_user *asked, struct user *ret, st
 			return fault_errno(fault, r, "user: %zu additional groups",
 			                   asked->additional_gids.count);
 	}
+	sort_groups(&user);
 	*ret = user;
 	user.groups = NULL;
 	return 0;

@@ -130,7 +130,7 @@ static void test_resolved(void **state)
 static void test_additional_groups(void **state)
 {
 	uint32_t gids[] = { 5, 29, 5, 6 };
-	static const gid_t expected[] = { 29, 44, 5, 6 };
+	static const gid_t expected[] = { 5, 6, 29, 44 };
 	struct oci_user asked = { .username = "web", .additional_gids = { array_size(gids), gids } };
 	struct user user = USER_NULL;
 	(void)state;
@@ -147,14 +147,12 @@ static void test_too_many_groups(void **state)
 	struct user user = USER_NULL;
 	struct fault fault = FAULT_NULL;
 	(void)state;
-	/* The same one many times is one. */
+	assert_int_equal(user_resolve(root_fd, &asked, &user, &fault), -E2BIG);
+	assert_string_equal(fault.text, "user: 65537 additional groups: argument list too long");
+	asked.additional_gids.count--;
 	assert_int_equal(user_resolve(root_fd, &asked, &user, &fault), 0);
 	assert_int_equal(user.group_count, 1);
 	user_deinit(&user);
-	for (uint32_t i = 0; i <= USER_GROUPS_MAX; i++)
-		gids[i] = i;
-	assert_int_equal(user_resolve(root_fd, &asked, &user, &fault), -E2BIG);
-	assert_string_equal(fault.text, "user: 65537 additional groups: argument list too long");
 }
 
 static const struct refused {
