@@ -315,3 +315,13 @@ void cgroup_free(struct cgroup *cgroup)
 	free(cgroup->path);
 	free(cgroup);
 }
+
+bool cgroup_has(const struct cgroup *cgroup, const char *controllers)
+{
+	uint32_t mask = cgroup_controller_mask(controllers);
+	for (size_t i = 0; i < cgroup->mounts->count; i++) {
+		if (i != CGROUP_V2 && (cgroup->mounts->controllers[i] & mask))
+			return cgroup->dirs[i].fd >= 0;
+	}
+	return false;
+}

@@ -8,6 +8,7 @@
  */
 
 #include "agent/cgroup.h"
+#include "oci/cgroup_path.h"
 
 #include <limits.h>
 
@@ -71,7 +72,6 @@ int cgroup_controller_fd(const struct cgroup *cgroup, enum cgroup_controller con
 int cgroup_dir_add(struct cgroup *cgroup, int hierarchy, struct fault *fault);
 
 /* cgroup_path.c: directories. */
-int cgroup_path_resolve(const char *cgroups_path, const char *id, char **ret, struct fault *fault);
 /* Makes path and its parents. enable: controllers of v2 that the parents shall hand down. */
 int cgroup_dir_make(const struct cgroup_mounts *mounts, int hierarchy, const char *path,
                     uint32_t enable, struct cgroup_dir *ret, struct fault *fault);

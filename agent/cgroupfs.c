@@ -6,13 +6,15 @@
  * Where version 2 is alone, that is the one hierarchy. Where version 1 is about, it is what
  * machines of that kind have: a tmpfs with a directory for each hierarchy (named after its
  * controllers, "cpu,cpuacct", with a link for each of several), and the v2 hierarchy as
- * "unified". In a cgroup namespace each is mounted afresh, because the kernel then shows its own
+ * "unified". A hierarchy in which the container has no cgroup of its own is left out: there it would see
+ * and could write the agent's. In a cgroup namespace each is mounted afresh, because the kernel then shows its own
  * subtree; without one it is the container's own cgroup, bound, so that nobody else's can be
  * seen.
  */
 
 #include "agent/mount.h"
 
+#include "agent/cgroup.h"
 #include "agent/mountapi.h"
 #include "agent/mountinfo.h"
 #include "oci/log.h"
@@ -129,6 +131,9 @@ static int place_hierarchy(struct mount_job *job, int parent_fd, const struct mo
 	const char *name = !*hierarchy->controllers ? "unified" : hierarchy->controllers;
 	if (!strncmp(name, "name=", 5))
 		name += 5;
+	const struct cgroup *cgroup = job->rootfs->cgroup;
+	if (*hierarchy->controllers && cgroup && !cgroup_has(cgroup, hierarchy->controllers))
+		return 0;
 	cleanup_close int fd = mount_hierarchy(job, mounts, hierarchy);
 	if (fd == -ENOENT) {
 		log_debug("cgroup hierarchy \"%s\": not mounted here", name);

@@ -10,7 +10,10 @@
 #include "oci/fault.h"
 #include "oci/spec.h"
 
+struct cgroup;
+
 struct rootfs {
+	const struct cgroup *cgroup; /* what of the v1 hierarchies the container may see; NULL = all */
 	int fd;         /* the mounted root, O_PATH; still its "/" once it is entered */
 	const struct oci_spec *spec;
 	const char *bundle;

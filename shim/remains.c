@@ -8,6 +8,7 @@
 
 #include "shim/remains.h"
 
+#include "oci/cgroup_path.h"
 #include "shim/sandbox.h"
 
 #include <dirent.h>
@@ -80,24 +81,14 @@ static int remove_populated(const char *path)
 	return error;
 }
 
-/* The container's path in the form of cgroupsPath → below a mount. */
-static void cgroup_name(const char *id, const char *path, char *ret, size_t size)
-{
-	char slice[256], prefix[256], name[256];
-	if (!path || !*path)
-		snprintf(ret, size, "/hvrun/%s", id);
-	else if (sscanf(path, "%255[^:/]:%255[^:/]:%255[^:/]", slice, prefix, name) == 3)
-		snprintf(ret, size, "/%s/%s-%s.scope", slice, prefix, name);
-	else
-		snprintf(ret, size, "%s%s", *path == '/' ? "" : "/", path);
-}
-
 int remains_remove_cgroups(const char *id, const char *path)
 {
-	char name[4096], line[8192];
-	cgroup_name(id, path, name, sizeof(name));
-	if (strstr(name, "/../") || !strcmp(name, "/"))
-		return -EINVAL;
+	char line[8192];
+	struct fault ignored;
+	cleanup_free char *name = NULL;
+	int resolved = cgroup_path_resolve(path, id, &name, &ignored);
+	if (resolved < 0)
+		return resolved;
 	cleanup(close_file) FILE *mounts = fopen("/proc/self/mounts", "re");
 	if (!mounts)
 		return -errno;
