@@ -77,10 +77,8 @@ int agent_run(struct agent *agent)
 void agent_deinit(struct agent *agent)
 {
 	bridge_deinit(&agent->bridge);
-	while (agent->containers) {
-		cgroup_kill(agent->containers->cgroup);
-		container_free(agent->containers);
-	}
+	while (agent->containers)
+		container_end(agent->containers);
 	while (agent->processes)
 		process_free(agent->processes);
 	cgroup_mounts_free(agent->cgroup_mounts);

@@ -12,8 +12,11 @@
 #include "agent/tree.h"
 #include "oci/log.h"
 
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#define END_BOUND 1000          /* milliseconds */
 
 static const char *const state_names[] = {
 	[CONTAINER_CREATING] = "creating",
@@ -102,6 +105,7 @@ static void delete_step(struct container *container)
 	} else {
 		bridge_done(bridge, &container->deleting);
 	}
+	bridge_fail(bridge, &container->creating, &container->failure);
 	container_free(container);
 }
 
@@ -136,6 +140,18 @@ static int watch_events(struct container *container)
 		return source_want(&container->events, EPOLLPRI);
 	return source_init(&container->events, &container->agent->loop,
 	                   cgroup_events_fd(container->cgroup), EPOLLPRI, events_changed);
+}
+
+void container_end(struct container *container)
+{
+	struct pollfd events = { .fd = cgroup_events_fd(container->cgroup), .events = POLLPRI };
+	bool populated = false, frozen;
+	cgroup_kill(container->cgroup);
+	while (cgroup_events(container->cgroup, &populated, &frozen) >= 0 && populated &&
+	       poll(&events, 1, END_BOUND) > 0)
+		;
+	cgroup_remove(container->cgroup);
+	container_free(container);
 }
 
 static void begin_deletion(struct container *container)
@@ -192,6 +208,25 @@ static int check_config(const struct container_config *config, struct fault *fau
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_JSON,
 		                 "ContainerConfig.OciSpecification: is required");
 	return oci_spec_check(config->oci_specification, fault);
+}
+
+/* A workload of a pod names a sandbox that is here; with a wrong one it is in the wrong VM. */
+static int check_role(struct agent *agent, const struct oci_spec *spec, struct fault *fault)
+{
+	static const char type_key[] = "io.kubernetes.cri.container-type";
+	static const char sandbox_key[] = "io.kubernetes.cri.sandbox-id";
+	const char *type = oci_annotation(spec, type_key);
+	const char *sandbox = oci_annotation(spec, sandbox_key);
+	if (!type || !strcmp(type, "sandbox"))
+		return 0;
+	if (strcmp(type, "container"))
+		return fault_set(fault, -EINVAL, HRESULT_FAIL,
+		                 "annotation %s: \"%s\" is neither sandbox nor container", type_key,
+		                 type);
+	if (!sandbox || !container_find(agent, sandbox))
+		return fault_set(fault, -ENOENT, HRESULT_FAIL, "annotation %s: no sandbox \"%s\"",
+		                 sandbox_key, sandbox ? sandbox : "");
+	return 0;
 }
 
 static int make_bundle(struct container *container, struct fault *fault)
@@ -269,6 +304,8 @@ int container_create(struct agent *agent, const char *id, struct arena *arena,
 	int error = oci_id_check(id, fault);
 	if (!error)
 		error = check_config(config, fault);
+	if (!error)
+		error = check_role(agent, config->oci_specification, fault);
 	if (error < 0)
 		return error;
 	if (container_find(agent, id))
@@ -287,14 +324,7 @@ int container_create(struct agent *agent, const char *id, struct arena *arena,
 	memcpy(container->activity_id, request->activity_id, sizeof(container->activity_id));
 
 	error = container->id ? build(container, fault) : fault_errno(fault, -ENOMEM, "container");
-	if (error < 0 && has_children(container)) {
-		/* A child exists and has to be reaped first; the answer does not wait for it. */
-		container->arena = *arena;
-		*arena = (struct arena){ 0 };
-		begin_deletion(container);
-		return error;
-	}
-	if (error < 0) {
+	if (error < 0 && !has_children(container)) {
 		remove_remains(container);
 		container_free(container);
 		return error;
@@ -303,6 +333,8 @@ int container_create(struct agent *agent, const char *id, struct arena *arena,
 	*arena = (struct arena){ 0 };
 	container->creating = *request;
 	*request = (struct request){ 0 };
+	if (error < 0)
+		container_init_failed(container, fault);
 	return 0;
 }
 
@@ -319,9 +351,10 @@ void container_init_ready(struct container *container)
 /* In creation the container goes; at its start it becomes a stopped one when its init is reaped. */
 void container_init_failed(struct container *container, const struct fault *fault)
 {
-	bridge_fail(&container->agent->bridge, &container->creating, fault);
-	if (container->state == CONTAINER_CREATING)
-		begin_deletion(container);
+	if (container->state != CONTAINER_CREATING)
+		return;
+	container->failure = *fault;
+	begin_deletion(container);
 }
 
 void container_init_exited(struct container *container)

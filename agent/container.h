@@ -30,6 +30,7 @@ struct container {
 	struct process *init;
 
 	struct request creating, freezing, deleting;
+	struct fault failure;           /* of the creation, told when all of it is undone */
 	bool freeze_wanted;
 	struct source events;           /* cgroup.events */
 	struct source oom;
@@ -43,7 +44,8 @@ struct container {
 const char *container_state_name(const struct container *container);
 struct container *container_find(struct agent *agent, const char *id);
 
-/* Takes the arena that holds config; answers the request when the init is ready or failed. */
+/* Takes the arena that holds config; answers the request when the init is ready, or has failed and
+ * nothing of it is left. */
 int container_create(struct agent *agent, const char *id, struct arena *arena,
                      const struct container_config *config, struct request *request,
                      struct fault *fault);
@@ -67,3 +69,5 @@ void container_check_oom(struct container *container);
 /* Sends the exit notification if it is due and somebody listens. */
 void container_tell_exit(struct container *container);
 void container_free(struct container *container);
+/* When the agent ends: kills all of it, waits a second at most, and leaves no cgroup behind. */
+void container_end(struct container *container);

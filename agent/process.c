@@ -102,6 +102,9 @@ void process_connect(struct process *process, const struct execute_settings *set
 	bool ports = wanted->create_stdin_pipe || wanted->create_stdout_pipe ||
 	             wanted->create_stderr_pipe;
 	int error = 0;
+	/* An init has had its pipes since its creation. */
+	if (!process->init)
+		stdio_leave_out(&process->stdio, wanted);
 	if (bridge_in_session(&process->agent->bridge) && settings->streams) {
 		stdio_attach_streams(&process->stdio, settings->streams);
 	} else if (ports) {
@@ -139,7 +142,8 @@ static void process_running(struct process *process)
 		process_fail(process, &fault);
 		return;
 	}
-	if (process->init)
+	/* One that was killed before its start comes here too, maybe because it is being deleted. */
+	if (process->init && process->container->state == CONTAINER_CREATED)
 		process->container->state = CONTAINER_RUNNING;
 	struct execute_reply reply = { .process_id = (uint32_t)process->child.pid };
 	bridge_reply(&process->agent->bridge, &process->starting, &reply);
@@ -227,9 +231,11 @@ struct process *process_find(struct agent *agent, const struct container *contai
 static void answer_exit(struct process *process, struct request *request)
 {
 	bool session = bridge_in_session(&process->agent->bridge);
+	/* GCS bridge v4 does not tell by which signal a process of the VM died. */
+	bool unknown = process->killed && !process->container && !session;
 	char time[TIME_TEXT];
 	struct wait_reply reply = {
-		.exit_code = process->exit_code,
+		.exit_code = unknown ? UINT32_MAX : process->exit_code,
 		.exited_at = session ? time_format(&process->exited_at, time) : NULL,
 		.offsets = session ? &process->offsets : NULL,
 	};
@@ -270,6 +276,7 @@ void process_exited(struct process *process, int code, int status)
 		process_reports(process);
 	process->reaped = true;
 	process->exit_code = (uint32_t)(code == CLD_EXITED ? status : 128 + status);
+	process->killed = code != CLD_EXITED;
 	clock_gettime(CLOCK_REALTIME, &process->exited_at);
 	stdio_exited(&process->stdio, &process->offsets);
 	/* The kill comes before the exit that it causes. */

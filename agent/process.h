@@ -38,6 +38,7 @@ struct process {
 	bool told;                      /* a wait has delivered the exit */
 	bool released;                  /* see process_release() */
 	uint32_t exit_code;
+	bool killed;                    /* by a signal */
 	struct timespec exited_at;
 	struct stream_offsets offsets;
 	struct waiter *waiters;

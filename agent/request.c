@@ -157,16 +157,21 @@ static int on_execute(struct call *call, const void *body, struct fault *fault)
 	return container_exec(container, &call->arena, &in->settings, &call->request, fault);
 }
 
-/* Processes of the VM are found with the null id. */
+/* Processes of the VM are found with the null id; GCS bridge v4 can only wait for them. */
 static int find_process(struct call *call, const struct request_base *base, uint32_t pid,
                         struct process **ret, struct fault *fault)
 {
 	struct container *container = NULL;
-	if (!is_null_cid(base->container_id)) {
-		container = container_find(call->agent, base->container_id);
+	bool of_vm = is_null_cid(base->container_id) &&
+	             (call->request.type == MESSAGE_WAIT_FOR_PROCESS ||
+	              bridge_in_session(&call->agent->bridge));
+	if (!of_vm) {
+		container = base->container_id
+			? container_find(call->agent, base->container_id) : NULL;
 		if (!container)
 			return fault_set(fault, -ENOENT, HRESULT_NO_SUCH_CONTAINER,
-			                 "container \"%s\" does not exist", base->container_id);
+			                 "container \"%s\" does not exist",
+			                 base->container_id ? base->container_id : "");
 	}
 	*ret = process_find(call->agent, container, pid);
 	if (!*ret)
@@ -416,7 +421,8 @@ int request_handle(struct agent *agent, const struct frame *frame, const char *p
 	struct call call = {
 		.agent = agent,
 		.request = {
-			.type = frame->type,
+			/* Never 0, so that even that is answered; the answer's kind is forced anyway. */
+			.type = frame->type | FRAME_REQUEST,
 			.generation = bridge->generation,
 			.id = frame->id,
 		},

@@ -118,7 +118,37 @@ void stdio_attach_streams(struct stdio *stdio, const struct stdio_streams *strea
 static void ports_connected(struct dialer *dialer, int error)
 {
 	struct stdio *stdio = container_of(dialer, struct stdio, dialer);
+	if (error < 0)
+		stdio_detach_ports(stdio);
 	stdio->connected(stdio->process, error);
+}
+
+void stdio_detach_ports(struct stdio *stdio)
+{
+	dialer_deinit(&stdio->dialer);
+	stdio->dialer = (struct dialer)DIALER_NULL;
+	for (int i = 0; i < STDIO_COUNT; i++)
+		close_fd(&stdio->end[i].connection);
+}
+
+static void wanted_flags(const struct stdio *stdio, const struct process_parameters *wanted,
+                         bool ret[static STDIO_COUNT])
+{
+	ret[STDIO_IN] = wanted->create_stdin_pipe;
+	ret[STDIO_OUT] = wanted->create_stdout_pipe;
+	ret[STDIO_ERR] = wanted->create_stderr_pipe && !stdio->terminal;
+}
+
+void stdio_leave_out(struct stdio *stdio, const struct process_parameters *wanted)
+{
+	bool flag[STDIO_COUNT];
+	wanted_flags(stdio, wanted, flag);
+	for (int i = 0; i < STDIO_COUNT; i++) {
+		if (flag[i])
+			continue;
+		close_fd(&stdio->end[i].ours);
+		close_fd(&stdio->end[i].theirs);
+	}
 }
 
 int stdio_attach_ports(struct stdio *stdio, const struct process_parameters *wanted,
@@ -126,17 +156,14 @@ int stdio_attach_ports(struct stdio *stdio, const struct process_parameters *wan
                        void (*connected)(struct process *process, int error))
 {
 	const struct bridge *bridge = stdio_bridge(stdio);
-	const bool flag[STDIO_COUNT] = {
-		wanted->create_stdin_pipe,
-		wanted->create_stdout_pipe,
-		wanted->create_stderr_pipe && !stdio->terminal,
-	};
+	bool flag[STDIO_COUNT];
 	const uint32_t port[STDIO_COUNT] = {
 		ports ? ports->in : 0,
 		ports ? ports->out : 0,
 		ports ? ports->err : 0,
 	};
 	struct dialer *dialer = &stdio->dialer;
+	wanted_flags(stdio, wanted, flag);
 	stdio->connected = connected;
 	for (int i = 0; i < STDIO_COUNT; i++) {
 		if (!flag[i])

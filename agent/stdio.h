@@ -57,6 +57,10 @@ void stdio_attach_streams(struct stdio *stdio, const struct stdio_streams *strea
 int stdio_attach_ports(struct stdio *stdio, const struct process_parameters *wanted,
                        const struct stdio_ports *ports,
                        void (*connected)(struct process *process, int error));
+/* The connections are of no use after all; another attempt may follow. */
+void stdio_detach_ports(struct stdio *stdio);
+/* Before the spawn: streams that nobody asked for are /dev/null, not pipes. */
+void stdio_leave_out(struct stdio *stdio, const struct process_parameters *wanted);
 /* The program runs: lets bytes flow and closes what nobody asked for. */
 int stdio_start(struct stdio *stdio);
 /*
