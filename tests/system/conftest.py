@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures. Every test has a short directory of its own, and fails if it leaves anything behind."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+import pytest
+
+pytest.register_assert_rewrite("agent", "bridge", "hvrun", "watch")
+
+import container
+import watch
+from agent import Agent
+from hvrun import HVAGENT, HVRUN, Hvrun
+
+
+class Place:
+    """A test's directory; its name marks what belongs to the test: paths and container ids."""
+
+    def __init__(self):
+        self.path = pathlib.Path(tempfile.mkdtemp(prefix="hv", dir="/tmp"))
+        self.token = self.path.name
+
+    def remains(self):
+        """What is still there outside the directory."""
+        found = [f"process {watch.describe(pid)}" for pid in watch.adopted()]
+        found += [f"mount {line}" for line in watch.mounts() if str(self.path) in line]
+        found += [f"cgroup {path}" for path in watch.cgroups(self.token)]
+        return found
+
+    def clean_by_force(self):
+        """So that one failure does not become many."""
+        for _ in range(50):
+            if not watch.adopted():
+                break
+            watch.kill(watch.adopted())
+            watch.time.sleep(0.02)
+        for line in reversed(watch.mounts()):
+            if str(self.path) in line:
+                subprocess.run(["umount", "-l", line.split()[4]], check=False)
+        for path in sorted(watch.cgroups(self.token), key=len, reverse=True):
+            try:
+                os.rmdir(path)
+            except OSError:
+                pass
+
+
+def pytest_sessionstart(session):
+    watch.become_subreaper()
+
+
+def pytest_collection_modifyitems(config, items):
+    if os.geteuid():
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.fixture(scope="session")
+def rootfs(tmp_path_factory):
+    """One that tests share: nothing may be written to it outside of mounts."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="hvroot", dir="/tmp"))
+    yield container.make_rootfs(path / "rootfs")
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def own_rootfs(rootfs, place):
+    """A copy that the test may spoil."""
+    return container.clone_rootfs(rootfs, place.path / "rootfs")
+
+
+@pytest.fixture
+def place():
+    here = Place()
+    before = watch.adopted()
+    assert not before, f"left over before the test: {before}"
+    yield here
+    try:
+        watch.eventually(lambda: not here.remains(), 3)
+    except TimeoutError:
+        remains = here.remains()
+        here.clean_by_force()
+        shutil.rmtree(here.path, ignore_errors=True)
+        pytest.fail("left behind:\n" + "\n".join(remains), pytrace=False)
+    shutil.rmtree(here.path)
+
+
+@pytest.fixture
+def agent(place):
+    """A bare agent that has dialled the host, not negotiated."""
+    if not os.access(HVAGENT, os.X_OK):
+        pytest.fail(f"{HVAGENT} is not built (HVRUN_BUILD)")
+    guest = Agent(place)
+    try:
+        yield guest
+        if guest.popen.poll() is None:
+            guest.remove_containers()
+            guest.check_clean()
+            assert guest.end() == 0, "the agent's exit status"
+    finally:
+        guest.kill()
+        print(guest.log_path.read_text(errors="replace")[-8000:])
+
+
+@pytest.fixture
+def plain(agent):
+    """A negotiated bridge of plain mode."""
+    return agent.plain()
+
+
+@pytest.fixture
+def session(agent):
+    """A bridge in session mode, as the local driver uses it."""
+    return agent.session()
+
+
+@pytest.fixture
+def hv(place):
+    """hvrun with the local partition."""
+    if not os.access(HVRUN, os.X_OK):
+        pytest.fail(f"{HVRUN} is not built (HVRUN_BUILD)")
+    runtime = Hvrun(place)
+    yield runtime
+    left = runtime.clean()
+    files = runtime.leftovers()
+    for path in sorted(runtime.root.rglob("agent.log")) if runtime.root.exists() else []:
+        print(path, path.read_text(errors="replace")[-4000:])
+    assert not left, f"cannot be deleted: {left}"
+    assert not files, f"left below --root: {files}"

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The built programs, each test with a --root of its own."""
+
+import json
+import os
+import pathlib
+import subprocess
+import time
+
+import watch
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("HVRUN_BUILD") or REPOSITORY / "build")
+
+
+def find(name):
+    """A program of the build folder, wherever in it."""
+    for folder in ("shim", "agent", "."):
+        path = BUILD / folder / name
+        if path.is_file():
+            return str(path)
+    return str(BUILD / name)
+
+
+HVRUN = find("hvrun")
+HVAGENT = find("hvagent")
+
+
+class Result(subprocess.CompletedProcess):
+    """Status and text of a command; both together in a failure's message."""
+
+    def json(self):
+        return json.loads(self.stdout)
+
+    def __repr__(self):
+        return (f"<{' '.join(map(str, self.args))}: status {self.returncode}\n"
+                f"stdout: {self.stdout!r}\nstderr: {self.stderr!r}>")
+
+
+class Hvrun:
+    """hvrun with the local partition."""
+
+    def __init__(self, place):
+        self.place = place
+        self.root = place.path / "r"
+        self.environment = dict(os.environ, HVRUN_AGENT=HVAGENT)
+        self.ids = 0
+        self.started = []
+
+    def new_id(self, name="c"):
+        self.ids += 1
+        return f"{self.place.token}-{name}{self.ids}"
+
+    def bundle(self, spec, name="bundle"):
+        import container
+        return container.write_bundle(self.place.path / name, spec)
+
+    def words(self, *args, options=()):
+        return [HVRUN, "--root", str(self.root), *map(str, options), *map(str, args)]
+
+    def popen(self, *args, options=(), **more):
+        more.setdefault("stdin", subprocess.DEVNULL)
+        more.setdefault("stdout", subprocess.PIPE)
+        more.setdefault("stderr", subprocess.PIPE)
+        more.setdefault("env", self.environment)
+        process = watch.own(subprocess.Popen(self.words(*args, options=options), **more))
+        self.started.append(process)
+        return process
+
+    def run(self, *args, status=0, input=None, timeout=20, text=True, **more):
+        """Runs a verb to its end. Its exit status must be `status`, unless that is None.
+
+        Standard output and error go to files, as a pipe would be held open by what a container
+        leaves running."""
+        out = open(self.place.path / f"out{len(self.started)}", "w+b")
+        err = open(self.place.path / f"err{len(self.started)}", "w+b")
+        with out, err:
+            process = self.popen(*args, stdout=more.pop("stdout", out), stderr=more.pop("stderr", err),
+                                 stdin=subprocess.PIPE if input is not None else
+                                 more.pop("stdin", subprocess.DEVNULL), **more)
+            try:
+                if input is not None:
+                    process.communicate(input.encode() if isinstance(input, str) else input, timeout)
+                else:
+                    process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                out.seek(0), err.seek(0)
+                raise AssertionError(f"hvrun {args} hangs; stdout {out.read()!r}, "
+                                     f"stderr {err.read()!r}") from None
+            out.seek(0)
+            err.seek(0)
+            stdout, stderr = out.read(), err.read()
+        if text:
+            stdout, stderr = stdout.decode(), stderr.decode()
+        result = Result(process.args, process.returncode, stdout, stderr)
+        assert status is None or result.returncode == status, repr(result)
+        return result
+
+    def fails(self, *args, status=1, **more):
+        """A failure: that status, nothing on stdout, exactly one line on stderr, which is returned."""
+        result = self.run(*args, status=status, **more)
+        assert not result.stdout, repr(result)
+        assert result.stderr.endswith("\n") and result.stderr.count("\n") == 1, repr(result)
+        return result.stderr
+
+    # Shorthands
+
+    def run_spec(self, spec, *options, status=0, name=None, **more):
+        """run in the foreground: the Result."""
+        cid = name or self.new_id()
+        return self.run("run", *options, "--bundle", self.bundle(spec, f"b-{cid}"), cid, status=status,
+                        **more)
+
+    def background(self, spec, *options, name=None, **more):
+        """run -d: the id."""
+        cid = name or self.new_id()
+        self.run("run", "-d", *options, "--bundle", self.bundle(spec, f"b-{cid}"), cid, **more)
+        return cid
+
+    def create(self, spec, *options, name=None, **more):
+        """create: the id; the proxy's pid is in self.pid(id)."""
+        cid = name or self.new_id()
+        self.run("create", "--bundle", self.bundle(spec, f"b-{cid}"), "--pid-file",
+                 self.place.path / f"pid-{cid}", *options, cid, **more)
+        return cid
+
+    def pid(self, cid):
+        return int((self.place.path / f"pid-{cid}").read_text())
+
+    def state(self, cid):
+        return self.run("state", cid).json()
+
+    def status(self, cid):
+        return self.state(cid)["status"]
+
+    def wait_status(self, cid, status, timeout=5):
+        watch.eventually(lambda: self.status(cid) == status, timeout, f"{cid} {status}")
+
+    def list(self):
+        return self.run("list", "--format", "json").json() or []
+
+    # The end of a test
+
+    def clean(self):
+        """Deletes every container by force; what could not be deleted."""
+        left = []
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if not self.root.exists():
+            return left
+        try:
+            ids = [entry["id"] for entry in self.list()]
+        except (AssertionError, ValueError) as error:
+            return [f"list: {error}"]
+        for cid in ids:
+            result = self.run("delete", "--force", cid, status=None)
+            if result.returncode:
+                left.append(repr(result))
+        return left
+
+    def leftovers(self, timeout=3):
+        """Names below --root that stay, when every container is deleted."""
+        def files():
+            found = []
+            for top, names, plain in os.walk(self.root):
+                found += [os.path.relpath(os.path.join(top, n), self.root) for n in plain]
+                found += [os.path.relpath(os.path.join(top, n), self.root) for n in names]
+            return sorted(found)
+        deadline = time.monotonic() + timeout
+        while (found := files()) and time.monotonic() < deadline:
+            if not set(found) - {"containers", "partitions", "lock"}:
+                break
+            time.sleep(0.02)
+            watch.reap()
+        return [name for name in found if name not in ("containers", "partitions", "lock")]
