@@ -158,6 +158,8 @@ int features_fill(struct features *ret, struct arena *arena)
 		.oci_version_max = OCI_VERSION,
 		.linux_ = {
 			.cgroup = { .v1 = true, .v2 = true, .rdma = true },
+			.apparmor.enabled = true,
+			.selinux.enabled = true,
 			.idmap.enabled = true,
 		},
 	};

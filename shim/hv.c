@@ -15,7 +15,7 @@
 
 #define LINE(name, ...) \
 	do { \
-		printf("%-13s", name ":"); \
+		printf("%-14s", name ":"); \
 		printf(__VA_ARGS__); \
 		putchar('\n'); \
 	} while (0)
@@ -23,7 +23,7 @@
 static void print_hex(const char *name, const void *bytes, size_t size)
 {
 	const uint8_t *byte = bytes;
-	printf("%-13s", name);
+	printf("%-14s", name);
 	for (size_t i = 0; i < size; i++)
 		printf("%s%02x", i && i % 4 == 0 ? " " : "", byte[i]);
 	putchar('\n');
@@ -50,7 +50,7 @@ static void print_service(const struct hv_guid *service)
 	uint32_t port;
 	bool template = hv_guid_to_port(service, &port);
 	LINE("ServiceId", "%s%s", hv_guid_format(service, text),
-	     template ? "" : " (follows not the vsock template: no port)");
+	     template ? "" : " (not of the vsock template, so no port)");
 	if (template)
 		LINE("port", "%u (0x%x)", port, port);
 }
@@ -104,7 +104,7 @@ static void print_file(const char *what, const char *base, const char *service)
 {
 	char path[HV_PATH_MAX + HV_GUID_TEXT + 1];
 	snprintf(path, sizeof(path), "%s%s%s", base, *service ? "_" : "", service);
-	printf("%-13s%s (%s)\n", what, path, access(path, F_OK) == 0 ? "is there" : "is not there");
+	printf("%-14s%s (%s)\n", what, path, access(path, F_OK) == 0 ? "is there" : "is not there");
 }
 
 static void print_hybrid(const struct hv_endpoint *endpoint)
@@ -122,14 +122,27 @@ static void print_hybrid(const struct hv_endpoint *endpoint)
 	print_file("host listens:", endpoint->path, service);
 }
 
+/* A CID is only a number here, but some stand for a VM that has a GUID everywhere. */
+static bool has_vm(const struct hv_endpoint *endpoint)
+{
+	return endpoint->scheme == HV_SCHEME_HYPERV ||
+	       (endpoint->scheme == HV_SCHEME_VSOCK &&
+	        (endpoint->cid == VMADDR_CID_ANY ||
+	         hv_vm_kind(&endpoint->address.vm) != HV_VM_ANY));
+}
+
+static void print_wire(const struct hv_address *address)
+{
+	uint8_t wire[HV_SOCKADDR_SIZE];
+	hv_address_encode(address, wire);
+	print_hex("SOCKADDR_HV:", wire, sizeof(wire));
+}
+
 static void print_hyperv(const struct hv_endpoint *endpoint, const struct hv_machine *machine)
 {
 	struct sockaddr_vm vsock;
 	struct hv_endpoint mapped = *endpoint;
-	uint8_t wire[HV_SOCKADDR_SIZE];
 	enum hv_vm_kind kind = hv_vm_kind(&endpoint->address.vm);
-	hv_address_encode(&endpoint->address, wire);
-	print_hex("SOCKADDR_HV:", wire, sizeof(wire));
 	if (hv_address_to_vsock(&endpoint->address, &vsock) == 0)
 		print_vsock(&vsock);
 	if (kind == HV_VM_ONE)
@@ -149,10 +162,12 @@ static void print_endpoint(const struct hv_endpoint *endpoint, const struct hv_m
 	char url[HV_PATH_MAX + 64];
 	hv_endpoint_format(endpoint, url, sizeof(url));
 	LINE("endpoint", "%s", url);
-	if (endpoint->scheme == HV_SCHEME_HYPERV)
+	if (has_vm(endpoint))
 		print_vm(&endpoint->address.vm);
 	if (endpoint->has_port || endpoint->has_service)
 		print_service(&endpoint->address.service);
+	if (has_vm(endpoint))
+		print_wire(&endpoint->address);
 	if (endpoint->scheme == HV_SCHEME_HYPERV) {
 		print_hyperv(endpoint, machine);
 	} else if (endpoint->scheme == HV_SCHEME_VSOCK) {

@@ -151,6 +151,14 @@ static size_t column_width(const struct table *table, size_t column)
 	return width + COLUMN_GAP;
 }
 
+void table_deinit(struct table *table)
+{
+	for (size_t i = 0; i < table->count; i++)
+		free(table->cell[i]);
+	free(table->cell);
+	*table = (struct table)TABLE(table->columns);
+}
+
 int table_print(struct table *table, struct fault *fault)
 {
 	bool failed = table->failed;
@@ -163,12 +171,9 @@ int table_print(struct table *table, struct fault *fault)
 		size_t pad = last ? 0 : width[column] - cell_width(table->cell[i]);
 		printf("%s%*s%s", table->cell[i], (int)pad, "", last ? "\n" : "");
 	}
-	for (size_t i = 0; i < table->count; i++)
-		free(table->cell[i]);
-	free(table->cell);
 	failed |= !width;
 	free(width);
-	*table = (struct table)TABLE(table->columns);
+	table_deinit(table);
 	return failed ? fault_errno(fault, -ENOMEM, "printing") : 0;
 }
 

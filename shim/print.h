@@ -29,6 +29,7 @@ void table_add(struct table *table, const char *format, ...) printf_like(2, 3);
 void table_add_words(struct table *table, const char *const *words);
 /* Prints the table and frees it. */
 int table_print(struct table *table, struct fault *fault);
+void table_deinit(struct table *table);
 
 /* "12.3 MiB"; "3.204 s" */
 #define QUANTITY_TEXT 24

@@ -150,6 +150,7 @@ static int verb_list(struct cli *cli, void *options, int argc, char **argv, stru
 		else if (!error)
 			error = table_print(&table, fault);
 	}
+	table_deinit(&table);
 	arena_free(&arena);
 	return error;
 }
