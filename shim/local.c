@@ -35,26 +35,29 @@
 
 /* The program */
 
-/* Beside ourselves, then where it is installed. */
+/* Beside ourselves, in the build folder, or where it is installed. */
 static int find_agent(char path[static PATH_MAX], struct fault *fault)
 {
 	const char *given = getenv("HVRUN_AGENT");
-
 	if (given) {
 		int n = snprintf(path, PATH_MAX, "%s", given);
 		return n < PATH_MAX ? 0 : fault_errno(fault, -ENAMETOOLONG, "HVRUN_AGENT");
 	}
-	ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - sizeof("hvagent"));
-	if (length > 0) {
-		path[length] = '\0';
-		char *slash = strrchr(path, '/');
-		memcpy(slash ? slash + 1 : path, "hvagent", sizeof("hvagent"));
-		if (!access(path, X_OK))
+	char own[PATH_MAX] = "";
+	ssize_t length = readlink("/proc/self/exe", own, sizeof(own) - 1);
+	char *slash = length > 0 ? strrchr(own, '/') : NULL;
+	if (slash)
+		*slash = '\0';
+	const char *const places[][2] = {
+		{ own, "hvagent" },
+		{ own, "../agent/hvagent" },
+		{ HVRUN_LIBEXEC, "hvagent" },
+	};
+	for (size_t i = 0; i < array_size(places); i++) {
+		int n = snprintf(path, PATH_MAX, "%s/%s", places[i][0], places[i][1]);
+		if (n < PATH_MAX && !access(path, X_OK))
 			return 0;
 	}
-	snprintf(path, PATH_MAX, "%s/hvagent", HVRUN_LIBEXEC);
-	if (!access(path, X_OK))
-		return 0;
 	return fault_errno(fault, -errno, "find the agent: %s", path);
 }
 
