@@ -272,7 +272,7 @@ static void on_event(struct task *task, const struct control_event *event)
 {
 	struct sandbox *sandbox = container_of(task, struct sandbox, task);
 
-	log_info("container %s: %s (process %u)", event->id, event->type, event->pid);
+	log_debug("container %s: %s (process %u)", event->id, event->type, event->pid);
 	server_event(&sandbox->server, event);
 }
 
