@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Plain system calls, one per wish. The kernel's own names are used in the texts, so that they can be
- * looked up.
+ * Plain system calls, one per wish. The kernel's own names are used in the texts, so that they can
+ * be looked up.
  */
 
 #include "agent/attributes.h"
@@ -47,8 +47,9 @@ int rlimits_raise(pid_t pid, const struct oci_process *process, struct fault *fa
 			continue;
 		limit.rlim_max = asked->hard;
 		if (prlimit(pid, (enum __rlimit_resource)asked->type, &limit, NULL) < 0)
-			return fault_errno(fault, -errno, "%s: raise to %llu", rlimit_name(asked->type),
-			                   (unsigned long long)asked->hard);
+			return fault_errno(fault, -errno, "%s: raise to %llu",
+					   rlimit_name(asked->type),
+					   (unsigned long long)asked->hard);
 	}
 	return 0;
 }
@@ -59,9 +60,9 @@ int rlimits_set(const struct oci_process *process, struct fault *fault)
 		const struct oci_rlimit *asked = &process->rlimits.item[i];
 		struct rlimit limit = { .rlim_cur = asked->soft, .rlim_max = asked->hard };
 		if (setrlimit((enum __rlimit_resource)asked->type, &limit) < 0)
-			return fault_errno(fault, -errno, "%s: set to %llu:%llu",
-			                   rlimit_name(asked->type), (unsigned long long)asked->soft,
-			                   (unsigned long long)asked->hard);
+			return fault_errno(
+				fault, -errno, "%s: set to %llu:%llu", rlimit_name(asked->type),
+				(unsigned long long)asked->soft, (unsigned long long)asked->hard);
 	}
 	return 0;
 }
@@ -127,7 +128,8 @@ static int parse_cpus(const char *list, unsigned char cpus[static CPUS_MAX / 8])
 
 int affinity_set(const char *list, struct fault *fault)
 {
-	/* As the kernel reads it: words, of which it ignores those for processors that it has not. */
+	/* As the kernel reads it: words, of which it ignores those for processors that it has
+	 * not. */
 	union {
 		unsigned char bytes[CPUS_MAX / 8];
 		unsigned long words[CPUS_MAX / 8 / sizeof(unsigned long)];

@@ -9,8 +9,9 @@
 #include <sys/types.h>
 
 /*
- * Raises hard limits only, and only where more is asked than there is, which takes CAP_SYS_RESOURCE in
- * the first user namespace: to be done before a user namespace is entered, or from outside (pid; 0 = self).
+ * Raises hard limits only, and only where more is asked than there is, which takes CAP_SYS_RESOURCE
+ * in the first user namespace: to be done before a user namespace is entered, or from outside (pid;
+ * 0 = self).
  */
 int rlimits_raise(pid_t pid, const struct oci_process *process, struct fault *fault);
 /* The limits as asked, on ourselves. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The order that the kernel wants: the bounding set is cut first (which needs CAP_SETPCAP), permitted is
- * kept over the change of the uid, and then all four sets are set at once. Inheritable and ambient
- * are always written, so nothing of the agent's own is passed on.
+ * The order that the kernel wants: the bounding set is cut first (which needs CAP_SETPCAP),
+ * permitted is kept over the change of the uid, and then all four sets are set at once. Inheritable
+ * and ambient are always written, so nothing of the agent's own is passed on.
  */
 
 #include "agent/caps.h"
@@ -89,17 +89,20 @@ int caps_bound(const struct oci_capabilities *caps, struct fault *fault)
 	uint64_t bounding = caps ? caps->bounding : 0, all = known();
 	for (int cap = 0; cap < 64 && all & BIT(cap); cap++) {
 		if (!(bounding & BIT(cap)) && cap_drop_bound(cap) < 0)
-			return fault_errno(fault, -errno, "capability %d: out of the bounding set", cap);
+			return fault_errno(fault, -errno, "capability %d: out of the bounding set",
+					   cap);
 	}
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
-		return fault_errno(fault, -errno, "capabilities: keep them over the change of user");
+		return fault_errno(fault, -errno,
+				   "capabilities: keep them over the change of user");
 	return 0;
 }
 
 int caps_regain(struct fault *fault)
 {
 	cleanup(free_caps) cap_t caps = cap_get_proc();
-	if (!caps || set_mask(caps, CAP_EFFECTIVE, BIT(CAP_SYS_ADMIN)) < 0 || cap_set_proc(caps) < 0)
+	if (!caps || set_mask(caps, CAP_EFFECTIVE, BIT(CAP_SYS_ADMIN)) < 0 ||
+	    cap_set_proc(caps) < 0)
 		return fault_errno(fault, -errno, "CAP_SYS_ADMIN for the seccomp filter");
 	return 0;
 }

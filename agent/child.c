@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The child between clone and exec, as one table from top to bottom; nothing here returns to the agent.
- * Whatever fails ends it with one report that names the thing and the reason.
+ * The child between clone and exec, as one table from top to bottom; nothing here returns to the
+ * agent. Whatever fails ends it with one report that names the thing and the reason.
  *
  * What decides the order:
- * - v1 cgroups are entered while the agent's file system is still there, and before a cgroup namespace.
- * - Nothing of the agent stays open once the first steps are done, so nothing that is run or mounted later
- *   can reach it. What must be opened in the agent's /proc is opened before the container's is ours.
+ * - v1 cgroups are entered while the agent's file system is still there, and before a cgroup
+ *   namespace.
+ * - Nothing of the agent stays open once the first steps are done, so nothing that is run or
+ *   mounted later can reach it. What must be opened in the agent's /proc is opened before the
+ *   container's is ours.
  * - What may be missing or wrong in the container is found before READY, so that creating it fails.
  * - Rights go last and in one run: bounding set, groups, ids, capabilities, seccomp. A filter under
- *   no_new_privs comes at the very end; without that flag it takes CAP_SYS_ADMIN and comes just before
- *   the capabilities go.
+ *   no_new_privs comes at the very end; without that flag it takes CAP_SYS_ADMIN and comes just
+ *   before the capabilities go.
  */
 
 #include "agent/child_private.h"
@@ -39,12 +41,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 
 #define UMASK_DEFAULT 022
 
-/* KEY_POS_ALL | KEY_USR_VIEW | KEY_USR_READ | KEY_USR_SEARCH | KEY_USR_LINK of <keyutils.h>: with search,
- * an exec finds the keyring of its container by name. */
+/* KEY_POS_ALL | KEY_USR_VIEW | KEY_USR_READ | KEY_USR_SEARCH | KEY_USR_LINK of <keyutils.h>:
+ * with search, an exec finds the keyring of its container by name. */
 #define KEYRING_PERMISSIONS 0x3f1b0000u
 
 static bool has_namespace(const struct child_run *run, enum oci_namespace_type type)
@@ -84,80 +85,8 @@ static _Noreturn void fail(struct child_run *run, int error)
 static int enter_cgroups(struct child_run *run)
 {
 	int r = run->plan->cgroup ? cgroup_join(run->plan->cgroup) : 0;
-	return r < 0 ? fault_errno(&run->fault, r, "cgroup \"%s\"", cgroup_path(run->plan->cgroup)) : 0;
-}
-
-/* An fd that must not be overwritten by what becomes 0, 1 and 2. */
-static int above_stdio(int *fd)
-{
-	if (*fd >= 0 && *fd <= 2)
-		*fd = fcntl(*fd, F_DUPFD_CLOEXEC, 3);
-	return *fd;
-}
-
-/* The device itself: an image may put anything in its place, and have what is written for nobody. */
-static int open_null(void)
-{
-	struct stat st;
-	int fd = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
-	above_stdio(&fd);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	return S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3) ? fd : -ENODEV;
-}
-
-int child_close_others(int *keep, size_t count)
-{
-	unsigned from = 3;
-	for (size_t i = 1; i < count; i++) {
-		for (size_t j = i; j > 0 && keep[j - 1] > keep[j]; j--) {
-			int swapped = keep[j];
-			keep[j] = keep[j - 1];
-			keep[j - 1] = swapped;
-		}
-	}
-	for (size_t i = 0; i < count; i++) {
-		if (keep[i] < 0)
-			continue;
-		unsigned fd = (unsigned)keep[i];
-		if (fd > from && syscall(SYS_close_range, from, fd - 1, 0) < 0)
-			return -errno;
-		from = fd + 1;
-	}
-	return syscall(SYS_close_range, from, ~0U, 0) < 0 ? -errno : 0;
-}
-
-static int set_descriptors(struct child_run *run)
-{
-	int stdio[3], null = -1;
-	bool joins = run->plan->exec && run->plan->spec;
-	int keep[] = { run->report_fd, joins ? run->plan->init_pidfd : -1, run->cgroup_ns_fd,
-		       run->sources_fd };
-
-	for (size_t i = 0; i < array_size(keep); i++) {
-		if (keep[i] >= 0 && keep[i] <= 2)
-			return fault_errno(&run->fault, -EBADF, "the agent runs without standard streams");
-	}
-	for (int i = 0; i < 3; i++) {
-		stdio[i] = run->process->terminal ? -1 : run->plan->stdio[i];
-		run->is_null[i] = stdio[i] < 0;
-		if (run->is_null[i]) {
-			/* An exec has nothing to run before it opens the container's. */
-			if (!joins && null < 0 && (null = open_null()) < 0)
-				return fault_errno(&run->fault, null, "/dev/null");
-			stdio[i] = joins ? i : null;
-		}
-		if (stdio[i] != i)
-			above_stdio(&stdio[i]);
-	}
-	for (int i = 0; i < 3; i++) {
-		bool later = joins && run->is_null[i];
-		int r = stdio[i] != i ? dup2(stdio[i], i) : later ? 0 : fcntl(i, F_SETFD, 0);
-		if (r < 0)
-			return fault_errno(&run->fault, -errno, "standard stream %d", i);
-	}
-	int r = child_close_others(keep, array_size(keep));
-	return r < 0 ? fault_errno(&run->fault, r, "close_range") : 0;
+	return r < 0 ? fault_errno(&run->fault, r, "cgroup \"%s\"", cgroup_path(run->plan->cgroup))
+		     : 0;
 }
 
 static int new_session(struct child_run *run)
@@ -191,7 +120,8 @@ static int set_oom_score(struct child_run *run)
 
 static int open_labels(struct child_run *run)
 {
-	static const char *const paths[] = { "/proc/self/attr/apparmor/exec", "/proc/self/attr/exec" };
+	static const char *const paths[] = {"/proc/self/attr/apparmor/exec",
+					    "/proc/self/attr/exec"};
 	const char *labels[] = { run->process->apparmor_profile, run->process->selinux_label };
 	if (labels[0] && strcmp(labels[0], "unconfined") == 0)
 		labels[0] = NULL;
@@ -200,7 +130,8 @@ static int open_labels(struct child_run *run)
 			continue;
 		run->label_fd[i] = open(paths[i], O_WRONLY | O_CLOEXEC);
 		if (run->label_fd[i] < 0)
-			return fault_errno(&run->fault, -errno, "label \"%s\": %s", labels[i], paths[i]);
+			return fault_errno(&run->fault, -errno, "label \"%s\": %s", labels[i],
+					   paths[i]);
 	}
 	return 0;
 }
@@ -284,7 +215,8 @@ static int mount_rootfs(struct child_run *run)
 	int r = 0;
 	if (run->sources_fd >= 0)
 		r = sources_receive(run->sources_fd, &run->rootfs, run->plan->spec, &run->fault);
-	return r < 0 ? r : rootfs_mount(&run->rootfs, run->plan->spec, run->plan->bundle, &run->fault);
+	return r < 0 ? r
+		     : rootfs_mount(&run->rootfs, run->plan->spec, run->plan->bundle, &run->fault);
 }
 
 static int run_hooks(struct child_run *run, const char *kind, const oci_hook_list *hooks,
@@ -304,7 +236,8 @@ static int run_hooks(struct child_run *run, const char *kind, const oci_hook_lis
 
 static int create_container_hooks(struct child_run *run)
 {
-	return run_hooks(run, "createContainer", &run->plan->spec->hooks.create_container, "creating");
+	return run_hooks(run, "createContainer", &run->plan->spec->hooks.create_container,
+			 "creating");
 }
 
 static int start_container_hooks(struct child_run *run)
@@ -317,21 +250,6 @@ static int enter_rootfs(struct child_run *run)
 	int r = rootfs_enter(&run->rootfs, &run->fault);
 	rootfs_deinit(&run->rootfs);
 	return r;
-}
-
-/* Ours is of a mount that the container does not have: it would be called "/null" there. */
-static int open_container_null(struct child_run *run)
-{
-	cleanup_close int null = -1;
-	for (int i = 0; i < 3; i++) {
-		if (!run->is_null[i] || run->process->terminal)
-			continue;
-		if (null < 0 && (null = open_null()) < 0)
-			return fault_errno(&run->fault, null, "the container's /dev/null");
-		if (dup2(null, i) < 0)
-			return fault_errno(&run->fault, -errno, "standard stream %d", i);
-	}
-	return 0;
 }
 
 static int take_terminal(struct child_run *run)
@@ -424,7 +342,8 @@ static int write_labels(struct child_run *run)
 	const char *labels[] = { text, run->process->selinux_label };
 	snprintf(text, sizeof(text), "exec %s", run->process->apparmor_profile ?: "");
 	for (size_t i = 0; i < array_size(labels); i++) {
-		if (run->label_fd[i] >= 0 && write(run->label_fd[i], labels[i], strlen(labels[i])) < 0)
+		if (run->label_fd[i] >= 0 &&
+		    write(run->label_fd[i], labels[i], strlen(labels[i])) < 0)
 			return fault_errno(&run->fault, -errno, "label \"%s\"", labels[i]);
 	}
 	return 0;
@@ -438,9 +357,12 @@ static int give_stdio(struct child_run *run)
 		if (fstat(i, &st) < 0 || st.st_uid == run->user.uid)
 			continue;
 		bool ours = S_ISFIFO(st.st_mode) || (run->process->terminal && S_ISCHR(st.st_mode));
-		/* Refused where the owner has no place in our user namespace; the stream works all the same. */
-		if (ours && fchown(i, run->user.uid, (gid_t)-1) < 0 && errno != EPERM && errno != EINVAL)
-			return fault_errno(&run->fault, -errno, "standard stream %d: change its owner", i);
+		/* Refused where the owner has no place in our user namespace; the stream works
+		 * all the same. */
+		if (ours && fchown(i, run->user.uid, (gid_t)-1) < 0 && errno != EPERM &&
+		    errno != EINVAL)
+			return fault_errno(&run->fault, -errno,
+					   "standard stream %d: change its owner", i);
 	}
 	return 0;
 }
@@ -512,7 +434,8 @@ static int set_rights(struct child_run *run)
 	return r;
 }
 
-/* The agent ignores SIGPIPE and blocks what it reads from a signalfd; both would survive execve(2). */
+/* The agent ignores SIGPIPE and blocks what it reads from a signalfd; both would survive
+ * execve(2). */
 static int reset_signals(struct child_run *run)
 {
 	sigset_t none;
@@ -527,14 +450,15 @@ static int execute(struct child_run *run)
 	return program_exec(run->process, run->home, &run->fault);
 }
 
-enum { INIT = 1, EXEC = 2, VM = 4, JOINED = EXEC | VM, INSIDE = INIT | EXEC, ALL = INIT | EXEC | VM };
+/* Which processes take a step. */
+enum { INIT = 1, EXEC = 2, VM = 4, JOINED = EXEC | VM, INSIDE = INIT | EXEC, ALL = INSIDE | VM };
 
 static const struct step {
 	int (*run)(struct child_run *run);
 	unsigned when;
 } steps[] = {
 	{ enter_cgroups, ALL },
-	{ set_descriptors, ALL },
+	{ descriptors_set, ALL },
 	{ new_session, ALL },
 	{ initial_affinity, JOINED },
 	{ await_word, INIT },
@@ -552,7 +476,7 @@ static const struct step {
 	{ mount_rootfs, INIT },
 	{ create_container_hooks, INIT },
 	{ enter_rootfs, INIT },
-	{ open_container_null, INSIDE },
+	{ descriptors_reopen_null, INSIDE },
 	{ take_terminal, ALL },
 	{ set_sysctls, INIT },
 	{ make_cwd, INIT },

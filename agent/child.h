@@ -2,10 +2,11 @@
 #pragma once
 
 /*
- * A process of a container, from clone3() to execve(). child_spawn() runs in the agent and returns at
- * once; all that can block (mounts, hooks, name lookup, exec) happens in the child, which reports over a
- * socket: READY (an init that now waits for its start), TERMINAL (a pty master comes along), FAILED (a
- * fault), or end of file = execve succeeded (or the child was killed: reaping tells).
+ * A process of a container, from clone3() to execve(). child_spawn() runs in the agent and returns
+ * at once; all that can block (mounts, hooks, name lookup, exec) happens in the child, which
+ * reports over a socket: READY (an init that now waits for its start), TERMINAL (a pty master comes
+ * along), FAILED (a fault), or end of file = execve succeeded (or the child was killed: reaping
+ * tells).
  */
 
 #include "oci/fault.h"
@@ -17,22 +18,22 @@ struct cgroup;
 struct seccomp_program;
 
 /*
- * Once, at the start of the agent: makes it non-dumpable, so that no container can look into a child
- * that is about to join it, sets every signal to its default (SIGPIPE to ignored), and opens what
- * child_spawn() needs to come back from other namespaces.
+ * Once, at the start of the agent: makes it non-dumpable, so that no container can look into a
+ * child that is about to join it, sets every signal to its default (SIGPIPE to ignored), and opens
+ * what child_spawn() needs to come back from other namespaces.
  */
 int child_init(struct fault *fault);
 
 struct child_plan {
 	const char *id;                 /* container id; NULL for a VM process */
 	const char *bundle;             /* directory that relative paths of the spec start from */
-	const struct oci_spec *spec;    /* the container's; NULL = VM process: the agent's own namespaces */
+	const struct oci_spec *spec;    /* the container's; NULL = VM: the agent's own namespaces */
 	const struct oci_process *process;
-	const struct seccomp_program *seccomp; /* compiled linux.seccomp of the container; NULL = none */
-	bool exec;                      /* joins the container of init_pidfd; else this is the init */
+	const struct seccomp_program *seccomp; /* the container's, compiled; NULL = none */
+	bool exec;                      /* joins the container of init_pidfd; else it is the init */
 	int init_pidfd;
 	struct cgroup *cgroup;          /* the process is born in it; NULL = the agent's */
-	int stdio[3];                   /* borrowed; what becomes 0, 1, 2; ignored with a terminal, -1 = /dev/null */
+	int stdio[3];                   /* borrowed; become 0, 1, 2; -1 = /dev/null; see terminal */
 };
 
 struct child {
@@ -43,11 +44,12 @@ struct child {
 #define CHILD_NULL { .pidfd = -1, .report_fd = -1 }
 
 /*
- * Clones the child into its namespaces and cgroup, writes its id maps and lets it go. What fails here
- * is a negative errno with a fault and leaves nothing, no process either. The plan may go afterwards.
+ * Clones the child into its namespaces and cgroup, writes its id maps and lets it go. What fails
+ * here is a negative errno with a fault and leaves nothing, no process either. The plan may go
+ * afterwards.
  */
 int child_spawn(const struct child_plan *plan, struct child *ret, struct fault *fault);
-/* Lets an init that is READY run its program. The outcome comes over report_fd. -EPIPE: it is gone. */
+/* Lets an init that is READY run its program; report_fd tells the outcome. -EPIPE: it is gone. */
 int child_start(struct child *child);
 void child_deinit(struct child *child); /* closes the fds; does not signal or reap */
 
@@ -56,7 +58,7 @@ struct child_report {
 	enum child_report_kind kind;
 	int error;              /* FAILED: negative errno */
 	struct fault fault;     /* FAILED */
-	int fd;                 /* TERMINAL: the pty master (non-blocking, close-on-exec), owned by the caller; else -1 */
+	int fd;                 /* TERMINAL: the pty master, non-blocking, owned by the caller */
 };
 /* 1: *ret is a report; 0: end of file (the program runs, or the child died); -EAGAIN: none yet. */
 int child_report_read(int report_fd, struct child_report *ret);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What spawn.c (in the agent), namespace.c (in the agent) and child.c (in the child) share. Not for others. */
+/* What the files share that make a process: spawn.c, namespace.c and wire.c run in the agent,
+ * child.c, descriptors.c and wire.c in the child. Not for others. */
 
 #include "agent/child.h"
 #include "agent/rootfs.h"
 #include "agent/user.h"
 
-/* Agent → child, on the report socket: first when its maps are written, then, to an init, as its start. */
+/* Agent → init, on the report socket: once when its maps are written, once as its start. */
 struct child_word {
 	int32_t pid;    /* the child's, as the agent knows it */
 };
@@ -21,7 +22,8 @@ struct child_wire {
 
 /* fd: goes along unless negative. */
 int child_wire_send(int socket_fd, const struct child_wire *wire, int fd);
-/* 1: *ret, its text ended by NUL, and the fd that came along, or -1; 0: the end. flags: MSG_DONTWAIT. */
+/* 1: *ret, its text ended by NUL, and the fd that came along, or -1; 0: the end. flags:
+ * MSG_DONTWAIT. */
 int child_wire_receive(int socket_fd, int flags, struct child_wire *ret, int *ret_fd);
 
 /* What the child starts with and what it finds on its way. */
@@ -30,8 +32,8 @@ struct child_run {
 	const struct oci_process *process;
 	int report_fd;
 	int cgroup_ns_fd;       /* to join; -1 = none */
-	int sources_fd;         /* for sources_receive(); -1 = mounts are opened by the child itself */
-	int label_fd[2];        /* attr/exec of AppArmor and SELinux, of the agent's /proc; -1 = no label */
+	int sources_fd;         /* for sources_receive(); -1 = the child opens its mounts itself */
+	int label_fd[2];        /* attr/exec of AppArmor and SELinux in our /proc; -1 = no label */
 	pid_t pid;              /* as the agent knows it */
 	bool is_null[3];        /* which standard streams are /dev/null */
 	struct rootfs rootfs;
@@ -41,8 +43,13 @@ struct child_run {
 	struct fault fault;
 };
 _Noreturn void child_run(struct child_run *run);
+
 /* Closes all but 0, 1, 2 and those (-1 = none), which it sorts. */
-int child_close_others(int *keep, size_t count);
+int descriptors_close_others(int *keep, size_t count);
+/* The standard streams; an exec's /dev/null comes later. Closes all that is not needed any more. */
+int descriptors_set(struct child_run *run);
+/* Inside the container: what is /dev/null is the container's from now on. */
+int descriptors_reopen_null(struct child_run *run);
 
 /*
  * For an init in a user namespace: starts what opens the sources of its mounts. *ret is where
@@ -65,8 +72,8 @@ struct namespaces {
 
 int namespaces_init(struct fault *fault);
 /*
- * Makes the agent's next clone be born into the plan's namespaces. namespaces_return() must follow in any
- * case; when it fails, the agent is not where it belongs.
+ * Makes the agent's next clone be born into the plan's namespaces. namespaces_return() must follow
+ * in any case; when it fails, the agent is not where it belongs.
  */
 int namespaces_enter(const struct child_plan *plan, struct namespaces *ret, struct fault *fault);
 int namespaces_return(struct namespaces *namespaces, struct fault *fault);

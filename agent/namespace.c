@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A process cannot change its own pid namespace, and a new time namespace takes its offsets only while
- * nobody is in it; both concern the children of who asks. So the agent, which has one thread, goes
- * there itself for the moment of the clone, and comes back. The same way it enters network, ipc and
- * uts namespaces that are given by path: a child in a new user namespace would not be allowed to.
- * Mount namespaces it never enters, since coming back would lose its root and working directory.
+ * A process cannot change its own pid namespace, and a new time namespace takes its offsets only
+ * while nobody is in it; both concern the children of who asks. So the agent, which has one thread,
+ * goes there itself for the moment of the clone, and comes back. The same way it enters network,
+ * ipc and uts namespaces that are given by path: a child in a new user namespace would not be
+ * allowed to. Mount namespaces it never enters, since coming back would lose its root and working
+ * directory.
  */
 
 #include "agent/child_private.h"
@@ -66,9 +67,11 @@ static int open_namespace(const struct oci_namespace *namespace, struct fault *f
 	cleanup_close int fd = open(namespace->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 || fstatfs(fd, &fs) < 0)
 		return fault_errno(fault, -errno, "%s namespace %s", name, namespace->path);
-	if (fs.f_type != NSFS_MAGIC || ioctl(fd, NS_GET_NSTYPE) != oci_namespace_flag(namespace->type))
+	if (fs.f_type != NSFS_MAGIC ||
+	    ioctl(fd, NS_GET_NSTYPE) != oci_namespace_flag(namespace->type))
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 "%s namespace %s: is not a %s namespace", name, namespace->path, name);
+				 "%s namespace %s: is not a %s namespace", name, namespace->path,
+				 name);
 	return take_fd(&fd);
 }
 
@@ -77,11 +80,13 @@ static int write_offsets(const struct oci_time_offsets *offsets)
 	char text[128];
 	int length = 0;
 	if (offsets && offsets->monotonic)
-		length += snprintf(text, sizeof(text), "monotonic %lld %u\n",
-		                   (long long)offsets->monotonic->secs, offsets->monotonic->nanosecs);
+		length +=
+			snprintf(text, sizeof(text), "monotonic %lld %u\n",
+				 (long long)offsets->monotonic->secs, offsets->monotonic->nanosecs);
 	if (offsets && offsets->boottime)
-		length += snprintf(text + length, sizeof(text) - (size_t)length, "boottime %lld %u\n",
-		                   (long long)offsets->boottime->secs, offsets->boottime->nanosecs);
+		length +=
+			snprintf(text + length, sizeof(text) - (size_t)length, "boottime %lld %u\n",
+				 (long long)offsets->boottime->secs, offsets->boottime->nanosecs);
 	if (length == 0)
 		return 0;
 	cleanup_close int fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
@@ -115,9 +120,11 @@ static int take_path(struct namespaces *namespaces, const struct oci_namespace *
                      struct fault *fault)
 {
 	if (namespace->type == OCI_NS_MOUNT)
-		return fault_set(fault, -ENOTSUP, HRESULT_NOT_IMPLEMENTED,
-		                 "linux.namespaces: a mount namespace of somebody else (%s) would have "
-		                 "its root replaced", namespace->path);
+		return fault_set(
+			fault, -ENOTSUP, HRESULT_NOT_IMPLEMENTED,
+			"linux.namespaces: a mount namespace of somebody else (%s) would have "
+			"its root replaced",
+			namespace->path);
 	cleanup_close int fd = open_namespace(namespace, fault);
 	if (fd < 0)
 		return fd;
@@ -142,7 +149,8 @@ int namespaces_enter(const struct child_plan *plan, struct namespaces *ret, stru
 		if (!oci_namespace_find(plan->spec, OCI_NS_PID))
 			return 0;
 		int r = enter(ret, OCI_NS_PID, plan->init_pidfd);
-		return r < 0 ? fault_errno(fault, r, "pid namespace of container \"%s\"", plan->id) : 0;
+		return r < 0 ? fault_errno(fault, r, "pid namespace of container \"%s\"", plan->id)
+			     : 0;
 	}
 	if (!oci_namespace_find(plan->spec, OCI_NS_MOUNT))
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
@@ -166,7 +174,8 @@ int namespaces_return(struct namespaces *namespaces, struct fault *fault)
 		if (setns(namespaces->back[type], oci_namespace_flag(type)) < 0) {
 			result = fault_errno(fault, -errno, "back to the agent's %s namespace",
 			                     oci_namespace_name(type));
-			log_error("cannot return to our own %s namespace", oci_namespace_name(type));
+			log_error("cannot return to our own %s namespace",
+				  oci_namespace_name(type));
 		}
 		if (type == OCI_NS_PID)
 			namespaces->back[type] = -1;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A name without a slash is tried in every directory of the PATH by execve() itself: asking first would
- * cost as much as trying, need system calls that a seccomp filter may forbid, and answer for another user
- * than the one who runs it. Only when all has failed it is found out why, for the text.
+ * A name without a slash is tried in every directory of the PATH by execve() itself: asking first
+ * would cost as much as trying, need system calls that a seccomp filter may forbid, and answer for
+ * another user than the one who runs it. Only when all has failed it is found out why, for the
+ * text.
  */
 
 #include "agent/program.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* For builds without libseccomp: a container that asks for a filter is refused, not run without one. */
+/* For builds without libseccomp: a container that asks for a filter is refused, not run without
+ * one. */
 
 #include "agent/seccomp.h"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * libseccomp turns the profile into BPF, which is taken out through a memfd, so that the child only has
- * to make one system call.
+ * libseccomp turns the profile into BPF, which is taken out through a memfd, so that the child only
+ * has to make one system call.
  *
- * In front of it stands a stub. A profile lists the system calls that its author knew; for one
- * that is newer than all of them, ENOSYS is the only answer that lets a C library fall back to what
- * the profile does allow: with the profile's EPERM, programs on newer libraries fail. So a number
- * above the highest that the profile names, per architecture, is ENOSYS, as runc does it.
+ * In front of it stands a stub. A profile lists the system calls that its author knew; for one that
+ * is newer than all of them, ENOSYS is the only answer that lets a C library fall back to what the
+ * profile does allow: with the profile's EPERM, programs on newer libraries fail. So a number above
+ * the highest that the profile names, per architecture, is ENOSYS, as runc does it.
  */
 
 #include "agent/seccomp.h"
@@ -119,7 +119,8 @@ static int add_arch(scmp_filter_ctx context, const char *name, struct fault *fau
 	/* "SCMP_ARCH_X86_64" is "x86_64" to libseccomp. */
 	static const char prefix[] = "SCMP_ARCH_";
 	char lower[32] = "";
-	const char *from = strncmp(name, prefix, strlen(prefix)) == 0 ? name + strlen(prefix) : name;
+	const char *from =
+		strncmp(name, prefix, strlen(prefix)) == 0 ? name + strlen(prefix) : name;
 	for (size_t i = 0; from[i] && i < sizeof(lower) - 1; i++)
 		lower[i] = (char)(from[i] >= 'A' && from[i] <= 'Z' ? from[i] + 'a' - 'A' : from[i]);
 	uint32_t token = seccomp_arch_resolve_name(lower);
@@ -129,7 +130,8 @@ static int add_arch(scmp_filter_ctx context, const char *name, struct fault *fau
 	return r < 0 && r != -EEXIST ? fault_errno(fault, r, "linux.seccomp: %s", name) : 0;
 }
 
-/* Conditions on the same argument are alternatives, on different ones they hold together, as in runc. */
+/* Conditions on the same argument are alternatives, on different ones they hold together, as in
+ * runc. */
 static bool argument_twice(const struct oci_syscall *rule)
 {
 	for (size_t i = 0; i < rule->args.count; i++) {
@@ -167,7 +169,8 @@ static int add_rule(scmp_filter_ctx context, const struct oci_syscall *rule, uin
 		if (r < 0)
 			return r;
 		r = seccomp_rule_add_array(context, action, number, (unsigned)step, args);
-		/* Kernel numbers without a meaning on this architecture are left out, as runc does. */
+		/* Kernel numbers without a meaning on this architecture are left out, as runc
+		 * does. */
 		if (r < 0 && r != -EEXIST && r != -EDOM)
 			return fault_errno(fault, r, "linux.seccomp.syscalls: %s", name);
 		from += step;
@@ -181,7 +184,8 @@ static int add_rules(scmp_filter_ctx context, const struct oci_seccomp *seccomp,
 	for (size_t i = 0; i < seccomp->syscalls.count; i++) {
 		const struct oci_syscall *rule = &seccomp->syscalls.item[i];
 		uint32_t action;
-		int r = find_action(rule->action, &rule->errno_ret, "syscalls.action", &action, fault);
+		int r = find_action(rule->action, &rule->errno_ret, "syscalls.action", &action,
+				    fault);
 		if (r < 0)
 			return r;
 		if (action == default_action)
@@ -189,7 +193,7 @@ static int add_rules(scmp_filter_ctx context, const struct oci_seccomp *seccomp,
 		for (size_t j = 0; j < rule->names.count; j++) {
 			int number = seccomp_syscall_resolve_name(rule->names.item[j]);
 			if (number == __NR_SCMP_ERROR)
-				continue; /* newer or older than our libseccomp: nothing to filter */
+				continue; /* not of this libseccomp: nothing to filter */
 			r = add_rule(context, rule, action, number, rule->names.item[j], fault);
 			if (r < 0)
 				return r;
@@ -225,8 +229,8 @@ static bool asks_for(const struct oci_seccomp *seccomp, const struct arch *arch)
 }
 
 /*
- * Per architecture: is it this one? load the number; above the highest: ENOSYS. All other ways lead to
- * the filter behind, which loads what it needs anew.
+ * Per architecture: is it this one? load the number; above the highest: ENOSYS. All other ways lead
+ * to the filter behind, which loads what it needs anew.
  */
 static size_t make_stub(const struct oci_seccomp *seccomp, struct sock_filter stub[static STUB_MAX])
 {
@@ -239,12 +243,15 @@ static size_t make_stub(const struct oci_seccomp *seccomp, struct sock_filter st
 		if (most < 0)
 			continue;
 		uint32_t end = arch->x32_above ? X32_BIT : UINT32_MAX;
-		stub[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, arch->audit, 0, 4);
+		stub[n++] =
+			(struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, arch->audit, 0, 4);
 		stub[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
 		                                         offsetof(struct seccomp_data, nr));
 		stub[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, end, 2, 0);
-		stub[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, (uint32_t)most, 0, 1);
-		stub[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS);
+		stub[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, (uint32_t)most,
+							 0, 1);
+		stub[n++] =
+			(struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS);
 	}
 	return n;
 }
@@ -325,7 +332,8 @@ int seccomp_compile(const struct oci_seccomp *seccomp, struct seccomp_program *r
 
 int seccomp_apply(const struct seccomp_program *program)
 {
-	struct sock_fprog fprog = { .len = (unsigned short)program->count, .filter = program->filter };
+	struct sock_fprog fprog = {.len = (unsigned short)program->count,
+				   .filter = program->filter};
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, program->flags, &fprog) != 0)
 		return -errno;
 	return 0;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * linux.seccomp → a BPF program, by libseccomp. Compiled in the agent before the clone (a refusal is
- * then an answer to the request), loaded in the child as the last thing before execve().
+ * linux.seccomp → a BPF program, by libseccomp. Compiled in the agent before the clone (a refusal
+ * is then an answer to the request), loaded in the child as the last thing before execve().
  */
 
 #include "oci/fault.h"
@@ -18,7 +18,8 @@ struct seccomp_program {
 
 /* False in a build without libseccomp, where seccomp_compile() is -ENOTSUP with a fault. */
 extern const bool seccomp_built_in;
-/* Takes some milliseconds for a usual profile: a container does it once, for its init and every exec. */
+/* Takes some milliseconds for a usual profile: a container does it once, for its init and every
+ * exec. */
 int seccomp_compile(const struct oci_seccomp *seccomp, struct seccomp_program *ret,
                     struct fault *fault);
 /* Needs no_new_privs, or CAP_SYS_ADMIN in effect. */

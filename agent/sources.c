@@ -2,8 +2,9 @@
 
 /*
  * In a user namespace an init may neither reach every bind mount's source nor give it an id map, so
- * that is done for it from the agent's namespaces. Not by the agent, since a source can be on a file system
- * that does not answer: by a process that is there for nothing else, and hands over one fd per mount.
+ * that is done for it from the agent's namespaces. Not by the agent, since a source can be on a
+ * file system that does not answer: by a process that is there for nothing else, and hands over one
+ * fd per mount.
  */
 
 #include "agent/child_private.h"
@@ -22,7 +23,7 @@ static _Noreturn void open_sources(const struct child_plan *plan, int socket_fd)
 	struct rootfs rootfs = ROOTFS_NULL;
 	struct fault fault = FAULT_NULL;
 	struct child_wire wire = { .kind = SOURCES_DONE };
-	int r = child_close_others(&socket_fd, 1);
+	int r = descriptors_close_others(&socket_fd, 1);
 	if (r == 0)
 		r = rootfs_open_sources(&rootfs, plan->spec, plan->bundle, &fault);
 	for (size_t i = 0; r == 0 && i < plan->spec->mounts.count; i++) {

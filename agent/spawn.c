@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The agent's half of a new process. An exec costs the agent a socket pair, one clone and two trips between
- * pid namespaces; everything else happens in the child, in parallel. Only an init is waited for by its
- * own child_word, because its id maps are written from outside and its hooks want to know its pid.
+ * The agent's half of a new process. An exec costs the agent a socket pair, one clone and two trips
+ * between pid namespaces; everything else happens in the child, in parallel. Only an init is waited
+ * for by its own child_word, because its id maps are written from outside and its hooks want to
+ * know its pid.
  *
- * One more process is needed where a container is to live in the user namespace of somebody else: its other
- * namespaces must be made by a member of that one, but the agent could not come back from it. So
- * a middleman enters it, clones on behalf of the agent (CLONE_PARENT) and is gone.
+ * One more process is needed where a container is to live in the user namespace of somebody else:
+ * its other namespaces must be made by a member of that one, but the agent could not come back from
+ * it. So a middleman enters it, clones on behalf of the agent (CLONE_PARENT) and is gone.
  */
 
 #include "agent/child_private.h"
@@ -35,7 +36,8 @@ int child_init(struct fault *fault)
 {
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return fault_errno(fault, -errno, "PR_SET_DUMPABLE");
-	/* Clones clear handlers, but what somebody had us ignore would be ignored by every container. */
+	/* Clones clear handlers, but what somebody had us ignore would be ignored by every
+	 * container. */
 	for (int number = 1; number < NSIG; number++) {
 		if (number != SIGKILL && number != SIGSTOP)
 			signal(number, number == SIGPIPE ? SIG_IGN : SIG_DFL);
@@ -48,14 +50,16 @@ static int check_label(const char *member, const char *label, const char *sign, 
 	if (!label || !*label || access(sign, F_OK) == 0)
 		return 0;
 	return fault_set(fault, -ENOTSUP, HRESULT_NOT_IMPLEMENTED,
-	                 "process.%s: \"%s\": this kernel has no such security module", member, label);
+			 "process.%s: \"%s\": this kernel has no such security module", member,
+			 label);
 }
 
 static int check_plan(const struct child_plan *plan, struct fault *fault)
 {
 	const struct oci_process *process = plan->process;
 	if (process->args.count == 0)
-		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "process.args: is empty");
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+				 "process.args: is empty");
 	if (plan->spec && plan->spec->linux_.intel_rdt)
 		return fault_set(fault, -ENOTSUP, HRESULT_NOT_IMPLEMENTED,
 		                 "linux.intelRdt: is not supported");
@@ -64,7 +68,8 @@ static int check_plan(const struct child_plan *plan, struct fault *fault)
 		r = check_label("apparmorProfile", process->apparmor_profile,
 		                "/sys/kernel/security/apparmor", fault);
 	if (r == 0)
-		r = check_label("selinuxLabel", process->selinux_label, "/sys/fs/selinux/enforce", fault);
+		r = check_label("selinuxLabel", process->selinux_label, "/sys/fs/selinux/enforce",
+				fault);
 	return r;
 }
 
@@ -72,8 +77,9 @@ static void warn_of_capabilities(const struct child_plan *plan, bool user_namesp
 {
 	cleanup_free char *lacking = caps_lacking(plan->process->capabilities, user_namespace);
 	if (lacking)
-		log_warning("container \"%s\": goes without capabilities that are not to be had here: %s",
-		            plan->id, lacking);
+		log_warning("container \"%s\": goes without capabilities that are not to be had "
+			    "here: %s",
+			    plan->id, lacking);
 }
 
 static const struct oci_id_mapping *mapping_of_root(const struct oci_id_mapping *item, size_t count)
@@ -86,8 +92,8 @@ static const struct oci_id_mapping *mapping_of_root(const struct oci_id_mapping 
 }
 
 /*
- * Our pipes belong to nobody that a user namespace knows, so not even its root may open /dev/stdout. They
- * are given to that root; the child gives them to the process's user.
+ * Our pipes belong to nobody that a user namespace knows, so not even its root may open
+ * /dev/stdout. They are given to that root; the child gives them to the process's user.
  */
 static void give_pipes(const struct child_plan *plan)
 {
@@ -127,7 +133,8 @@ static int pid_of_pidfd(int pidfd, pid_t *ret)
 	return *ret > 0 ? 0 : -ESRCH;
 }
 
-/* Its messages go the way of the reports: nothing else can be there before the child has its word. */
+/* Its messages go the way of the reports: nothing else can be there before the child has its
+ * word. */
 static void middleman(int user_fd, struct clone_args *args, struct child_run *run)
 {
 	int32_t pidfd = -1;
@@ -164,9 +171,11 @@ static int clone_through(int user_fd, struct clone_args *args, struct child_run 
 
 static int clone_fault(const struct child_plan *plan, int error, struct fault *fault)
 {
-	bool cgroup = error == -EBUSY || error == -EOPNOTSUPP || error == -EACCES || error == -ENODEV;
+	bool cgroup =
+		error == -EBUSY || error == -EOPNOTSUPP || error == -EACCES || error == -ENODEV;
 	if (plan->cgroup && cgroup)
-		return fault_errno(fault, error, "clone3 into cgroup \"%s\"", cgroup_path(plan->cgroup));
+		return fault_errno(fault, error, "clone3 into cgroup \"%s\"",
+				   cgroup_path(plan->cgroup));
 	if (plan->exec && error == -ENOMEM)
 		return fault_errno(fault, error, "clone3: the container's init may be gone");
 	if (error == -ENOSPC)
@@ -185,7 +194,7 @@ static int clone_child(const struct child_plan *plan, const struct namespaces *n
 		.sources_fd = sources_fd,
 		.label_fd = { -1, -1 },
 		.user = USER_NULL,
-		.rootfs = ROOTFS_NULL,
+		.rootfs = { .fd = -1, .cgroup = plan->cgroup },
 	};
 	struct clone_args args = {
 		.flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | namespaces->clone_flags,
@@ -220,7 +229,8 @@ static int write_map(pid_t pid, const char *name, const struct oci_id_mapping *i
 		                           item[i].container_id, item[i].host_id, item[i].size);
 		if (length >= sizeof(text))
 			return fault_set(fault, -E2BIG, HRESULT_INVALID_ARGUMENT,
-			                 "user namespace: %s: %zu mappings are too many", name, count);
+					 "user namespace: %s: %zu mappings are too many", name,
+					 count);
 	}
 	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
 	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -325,7 +335,10 @@ int child_report_read(int report_fd, struct child_report *ret)
 		return -EBADMSG;
 	if (terminal && fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
 		return -errno;
-	*ret = (struct child_report){ .kind = (enum child_report_kind)wire.kind, .error = wire.error };
+	*ret = (struct child_report){
+		.kind = (enum child_report_kind)wire.kind,
+		.error = wire.error,
+	};
 	if (wire.kind == CHILD_FAILED)
 		fault_set(&ret->fault, wire.error, wire.hresult, "%s", wire.text);
 	ret->fd = take_fd(&fd);

@@ -2,10 +2,11 @@
 
 /*
  * /etc/passwd and /etc/group belong to the container, so they are whatever an image makes of them:
- * symbolic links out of the rootfs, devices, pipes, gigabytes. They are opened beneath the container's root
- * without following magic links, must be plain files of a bearable size, and a line that does not
- * look like an entry is passed over. A user or group of digits alone is a number, also where the
- * files have an entry of that name: `1000` must never become root because an image says so.
+ * symbolic links out of the rootfs, devices, pipes, gigabytes. They are opened beneath the
+ * container's root without following magic links, must be plain files of a bearable size, and a
+ * line that does not look like an entry is passed over. A user or group of digits alone is a
+ * number, also where the files have an entry of that name: `1000` must never become root because an
+ * image says so.
  */
 
 #include "agent/user.h"
@@ -213,7 +214,8 @@ static int add_memberships(int root_fd, const char *name, struct user *user, siz
 	int r = entries_open(root_fd, "etc/group", &group);
 	while (r == 0 && entries_next(&group)) {
 		uint32_t gid;
-		if (parse_id(group.field[GROUP_GID], &gid) && is_member(group.field[GROUP_MEMBERS], name))
+		if (parse_id(group.field[GROUP_GID], &gid) &&
+		    is_member(group.field[GROUP_MEMBERS], name))
 			r = add_group(user, size, gid);
 	}
 	return r;

@@ -56,7 +56,8 @@ int child_wire_receive(int socket_fd, int flags, struct child_wire *ret, int *re
 		.msg_controllen = sizeof(control),
 	};
 	ssize_t n;
-	/* A peer that died with something of ours unread: told once, before the last that it sent. */
+	/* A peer that died with something of ours unread: told once, before the last that it
+	 * sent. */
 	do
 		n = recvmsg(socket_fd, &message, flags | MSG_CMSG_CLOEXEC);
 	while (n < 0 && (errno == EINTR || errno == ECONNRESET));

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The state reaches a hook as a file in memory, not through a pipe: a hook that never reads it cannot
- * hold us up, however long the annotations are. Its output is read while it runs, or it could block
- * on a full pipe, but only the end of it is kept. What it leaves running in the background
- * may hold the output open: the hook is over when its process is.
+ * The state reaches a hook as a file in memory, not through a pipe: a hook that never reads it
+ * cannot hold us up, however long the annotations are. Its output is read while it runs, or it
+ * could block on a full pipe, but only the end of it is kept. What it leaves running in the
+ * background may hold the output open: the hook is over when its process is.
  */
 
 #include "oci/hook.h"
@@ -219,8 +219,9 @@ int hook_run(const char *kind, const struct oci_hook *hook, const struct oci_sta
 	}
 	int waited = hook_wait(&running, &info);
 	if (r == -ETIMEDOUT)
-		return fault_set(fault, r, HRESULT_FAIL, "%s hook \"%s\" failed: timed out after %lld s",
-		                 kind, hook->path, (long long)hook->timeout.value);
+		return fault_set(fault, r, HRESULT_FAIL,
+				 "%s hook \"%s\" failed: timed out after %lld s", kind, hook->path,
+				 (long long)hook->timeout.value);
 	if (r < 0 || waited < 0)
 		return fault_errno(fault, r < 0 ? r : waited, "%s hook \"%s\"", kind, hook->path);
 	if (info.si_code == CLD_EXITED && info.si_status == 0)

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The state of a container as JSON, and the hooks that get it on their standard input. Used by
- * the child inside the container's namespaces and by the command line on the host. Blocking, so never
+ * The state of a container as JSON, and the hooks that get it on their standard input. Used by the
+ * child inside the container's namespaces and by the command line on the host. Blocking, so never
  * for the loop.
  */
 
@@ -21,9 +21,9 @@ struct oci_state {
 extern const struct json_type oci_state_type;
 
 /*
- * Runs one hook to its end, with nothing of ours but its args, its env and the state; over its timeout
- * it is killed with everything in its session. kind is for the text: `createContainer hook "/x" failed:
- * exit status 1: <the last line that it wrote>`.
+ * Runs one hook to its end, with nothing of ours but its args, its env and the state; over its
+ * timeout it is killed with everything in its session. kind is for the text: `createContainer hook
+ * "/x" failed: exit status 1: <the last line that it wrote>`.
  */
 int hook_run(const char *kind, const struct oci_hook *hook, const struct oci_state *state,
              struct fault *fault);
@@ -31,5 +31,6 @@ int hook_run(const char *kind, const struct oci_hook *hook, const struct oci_sta
 int hooks_run(const char *kind, const oci_hook_list *hooks, const struct oci_state *state,
               struct fault *fault);
 
-/* For execve(2): the strings of a list and `more` (may be NULL), ended by NULL. The array is malloc'd. */
+/* For execve(2): the strings of a list and `more` (may be NULL), ended by NULL. The array is
+ * malloc'd. */
 char **str_list_vector(const struct str_list *list, const char *more);

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Containers for tests: a busybox root in a folder of its own, and processes that are really spawned. A
- * box is the container whose init sleeps until the box is closed, to be joined by execs.
+ * Containers for tests: a busybox root in a folder of its own, and processes that are really
+ * spawned. A box is the container whose init sleeps until the box is closed, to be joined by execs.
  */
 
 #include "agent/child.h"
@@ -28,12 +28,12 @@
 #define BUSYBOX "/bin/busybox"
 #define PATIENCE_MS 20000
 
-/* Members of a config.json; NULL = none. All but args begin or end without a comma. */
+/* Members of a config.json, without a comma before or after; NULL = none. */
 struct config {
 	const char *args;               /* items of the array */
 	const char *process;            /* more members of process */
-	const char *namespaces;         /* more of them, or instead of "new pid, mount, uts, ipc, network, cgroup" … */
-	bool only_those;                /* … this */
+	const char *namespaces;         /* more of them */
+	bool only_those;                /* and not the usual new ones */
 	const char *linux_;             /* more members of linux */
 	const char *mounts;             /* more mounts */
 	const char *more;               /* more members of the top */
@@ -89,8 +89,9 @@ static inline bool box_able(void)
 
 static inline int box_setup(void **state)
 {
-	static const char *const folders[] = { "rootfs", "rootfs/bin", "rootfs/etc", "rootfs/proc",
-		                               "rootfs/sys", "rootfs/dev", "rootfs/tmp", "rootfs/root" };
+	static const char *const folders[] = {"rootfs",      "rootfs/bin", "rootfs/etc",
+					      "rootfs/proc", "rootfs/sys", "rootfs/dev",
+					      "rootfs/tmp",  "rootfs/root"};
 	char path[256];
 	struct fault fault;
 	(void)state;
@@ -121,7 +122,8 @@ static inline int box_setup(void **state)
 	return child_init(&fault);
 }
 
-static inline int box_remove_one(const char *path, const struct stat *stat, int type, struct FTW *ftw)
+static inline int box_remove_one(const char *path, const struct stat *stat, int type,
+				 struct FTW *ftw)
 {
 	(void)stat;
 	(void)type;
@@ -164,11 +166,14 @@ static inline void config_decode(const struct config *config, struct arena *aren
 {
 	struct fault fault = FAULT_NULL;
 	cleanup_free char *process = config_process(config), *text = NULL;
-	int length = asprintf(&text,
-		"{\"ociVersion\":\"1.2.0\",\"root\":{\"path\":\"rootfs\",\"readonly\":true},\"process\":%s,"
+	int length = asprintf(
+		&text,
+		"{\"ociVersion\":\"1.2.0\",\"root\":{\"path\":\"rootfs\",\"readonly\":true},"
+		"\"process\":%s,"
 		"\"linux\":{\"namespaces\":[%s%s%s]%s%s},"
 		"\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
-		"{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"mode=755\"]},"
+		"{\"destination\":\"/"
+		"dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"mode=755\"]},"
 		"{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\","
 		"\"options\":[\"newinstance\",\"ptmxmode=0666\",\"mode=0620\",\"gid=5\"]},"
 		"{\"destination\":\"/tmp\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"}%s%s]%s%s}",
@@ -234,7 +239,8 @@ static inline void read_output(int fd, struct outcome *outcome)
 	outcome->output[length] = '\0';
 }
 
-/* Spawns with pipes, or a terminal, and waits for the end of the process and of its output. input may be NULL. */
+/* Spawns with pipes, or a terminal, and waits for the end of the process and of its output.
+ * input may be NULL. */
 static inline void run_plan(struct child_plan *plan, const char *input, struct outcome *outcome)
 {
 	struct child child = CHILD_NULL;

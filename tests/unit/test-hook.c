@@ -42,22 +42,25 @@ static void test_told(void **state)
 		const char *script, *text;
 		int error;
 	} told[] = {
-		{ "exit 0", "", 0 },
-		{ "cat > /dev/null; echo noise; echo noise >&2", "", 0 },
+		{"exit 0", "", 0},
+		{"cat > /dev/null; echo noise; echo noise >&2", "", 0},
 		/* It gets the state and its own environment, and nothing else. */
-		{ "test \"$(cat)\" = '{\"ociVersion\":\"1.2.0\",\"id\":\"c1\",\"status\":\"creating\",\"pid\":42,"
-		  "\"bundle\":\"/b\",\"annotations\":{\"<\":\"\\\"\",\"k\":\"v\"}}'", "", 0 },
-		{ "test $A = b && test -z \"$HOME\" && test $0 = name", "", 0 },
-		{ "for n in 3 4 5 6 7 8 9; do test -e /proc/$$/fd/$n && exit 1; done; exit 0", "", 0 },
-		{ "exit 3", "prestart hook \"/bin/sh\" failed: exit status 3", -ECHILD },
-		{ "echo first; echo second >&2; exit 1",
-		  "prestart hook \"/bin/sh\" failed: exit status 1: second", -ECHILD },
-		{ "seq 100000; echo last line; echo; exit 1",
-		  "prestart hook \"/bin/sh\" failed: exit status 1: last line", -ECHILD },
-		{ "kill -TERM $$", "prestart hook \"/bin/sh\" failed: signal 15", -ECHILD },
+		{"test \"$(cat)\" = "
+		 "'{\"ociVersion\":\"1.2.0\",\"id\":\"c1\",\"status\":\"creating\",\"pid\":42,"
+		 "\"bundle\":\"/b\",\"annotations\":{\"<\":\"\\\"\",\"k\":\"v\"}}'",
+		 "", 0},
+		{"test $A = b && test -z \"$HOME\" && test $0 = name", "", 0},
+		{"for n in 3 4 5 6 7 8 9; do test -e /proc/$$/fd/$n && exit 1; done; exit 0", "",
+		 0},
+		{"exit 3", "prestart hook \"/bin/sh\" failed: exit status 3", -ECHILD},
+		{"echo first; echo second >&2; exit 1",
+		 "prestart hook \"/bin/sh\" failed: exit status 1: second", -ECHILD},
+		{"seq 100000; echo last line; echo; exit 1",
+		 "prestart hook \"/bin/sh\" failed: exit status 1: last line", -ECHILD},
+		{"kill -TERM $$", "prestart hook \"/bin/sh\" failed: signal 15", -ECHILD},
 		/* What stays in the background may hold or even fill the output. */
-		{ "sleep 5 & exit 0", "", 0 },
-		{ "yes & exit 0", "", 0 },
+		{"sleep 5 & exit 0", "", 0},
+		{"yes & exit 0", "", 0},
 	};
 	(void)state;
 	for (size_t i = 0; i < array_size(told); i++) {
@@ -98,7 +101,8 @@ static void test_long_state(void **state)
 
 static void test_no_program(void **state)
 {
-	struct oci_hook hooks[] = { { .path = "/bin/true" }, { .path = "/no/such" }, { .path = "/bin/false" } };
+	struct oci_hook hooks[] = {
+		{.path = "/bin/true"}, {.path = "/no/such"}, {.path = "/bin/false"}};
 	oci_hook_list list = { array_size(hooks), hooks };
 	struct fault fault = FAULT_NULL;
 	(void)state;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* process.user against /etc/passwd and /etc/group of every kind, in a folder that stands for the root. */
+/* process.user against /etc/passwd and /etc/group of every kind, in a folder that stands for the
+ * root. */
 
 #include "agent/user.h"
 
@@ -96,7 +97,8 @@ static const struct resolved {
 	{ { .username = "web" }, 1000, 1001, 2, { 29, 44 } },
 	{ { .username = "last" }, 1003, 1003, 1, { 1003 } },
 	{ { .uid = 9, .gid = 9, .username = "web" }, 1000, 1001, 2, { 29, 44 } },
-	/* A number is a number, never the name of an entry; its entry gives group and memberships. */
+	/* A number is a number, never the name of an entry; its entry gives group and
+	 * memberships. */
 	{ { .username = "1000" }, 1000, 1001, 2, { 29, 44 } },
 	{ { .username = "0" }, 0, 0, 1, { 29 } },
 	{ { .username = "1" }, 1, 0, 0, { 0 } },
@@ -131,7 +133,7 @@ static void test_additional_groups(void **state)
 {
 	uint32_t gids[] = { 5, 29, 5, 6 };
 	static const gid_t expected[] = { 5, 6, 29, 44 };
-	struct oci_user asked = { .username = "web", .additional_gids = { array_size(gids), gids } };
+	struct oci_user asked = {.username = "web", .additional_gids = {array_size(gids), gids}};
 	struct user user = USER_NULL;
 	(void)state;
 	assert_int_equal(user_resolve(root_fd, &asked, &user, NULL), 0);
@@ -159,19 +161,20 @@ static const struct refused {
 	struct oci_user asked;
 	const char *text;
 } refused[] = {
-	{ { .username = "ghost" }, "user \"ghost\": not in the container's /etc/passwd" },
-	{ { .username = "we" }, "user \"we\": not in the container's /etc/passwd" },
-	{ { .username = "huge" }, "user \"huge\": not in the container's /etc/passwd" },
-	{ { .username = "bad" }, "user \"bad\": not in the container's /etc/passwd" },
-	{ { .username = "-1" }, "user \"-1\": not in the container's /etc/passwd" },
-	{ { .username = "0x0" }, "user \"0x0\": not in the container's /etc/passwd" },
-	{ { .username = "4294967295" }, "user \"4294967295\": not a user id" },
-	{ { .username = "4294967296" }, "user \"4294967296\": not a user id" },
-	{ { .username = "99999999999999999999999999" }, "user \"99999999999999999999999999\": not a user id" },
-	{ { .username = "web:ghost" }, "group \"ghost\": not in the container's /etc/group" },
-	{ { .username = "web:4294967296" }, "group \"4294967296\": not in the container's /etc/group" },
-	{ { .uid = UINT32_MAX }, "user 4294967295:0: not an id" },
-	{ { .gid = UINT32_MAX }, "user 0:4294967295: not an id" },
+	{{.username = "ghost"}, "user \"ghost\": not in the container's /etc/passwd"},
+	{{.username = "we"}, "user \"we\": not in the container's /etc/passwd"},
+	{{.username = "huge"}, "user \"huge\": not in the container's /etc/passwd"},
+	{{.username = "bad"}, "user \"bad\": not in the container's /etc/passwd"},
+	{{.username = "-1"}, "user \"-1\": not in the container's /etc/passwd"},
+	{{.username = "0x0"}, "user \"0x0\": not in the container's /etc/passwd"},
+	{{.username = "4294967295"}, "user \"4294967295\": not a user id"},
+	{{.username = "4294967296"}, "user \"4294967296\": not a user id"},
+	{{.username = "99999999999999999999999999"},
+	 "user \"99999999999999999999999999\": not a user id"},
+	{{.username = "web:ghost"}, "group \"ghost\": not in the container's /etc/group"},
+	{{.username = "web:4294967296"}, "group \"4294967296\": not in the container's /etc/group"},
+	{{.uid = UINT32_MAX}, "user 4294967295:0: not an id"},
+	{{.gid = UINT32_MAX}, "user 0:4294967295: not an id"},
 };
 
 static void test_refused(void **state)
@@ -190,7 +193,7 @@ static void test_home(void **state)
 	static const struct {
 		uid_t uid;
 		const char *home;
-	} homes[] = { { 0, "/root" }, { 1000, "/home/web" }, { 1002, "/" }, { 1003, "/last" }, { 5, "/" } };
+	} homes[] = {{0, "/root"}, {1000, "/home/web"}, {1002, "/"}, {1003, "/last"}, {5, "/"}};
 	(void)state;
 	for (size_t i = 0; i < array_size(homes); i++) {
 		cleanup_free char *home = user_home(root_fd, homes[i].uid);
@@ -227,7 +230,8 @@ static void test_odd_files(void **state)
 	assert_int_equal(remove(path), 0);
 	assert_int_equal(mkfifo(path, 0644), 0);
 	assert_int_equal(user_resolve(root_fd, &name, &user, &fault), -EINVAL);
-	assert_string_equal(fault.text, "user \"web\": the container's /etc/passwd: invalid argument");
+	assert_string_equal(fault.text,
+			    "user \"web\": the container's /etc/passwd: invalid argument");
 
 	assert_int_equal(remove(path), 0);
 	assert_int_equal(mkdir(path, 0755), 0);
