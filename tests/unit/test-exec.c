@@ -320,6 +320,40 @@ static void test_agent_stays(void **state)
 	}
 }
 
+/* What a container may try on those that come in. */
+static void test_hostile(void **state)
+{
+	static struct outcome outcome;
+	char outside[64];
+	struct box box;
+	const struct config shared = { .only_those = true, .namespaces = "{\"type\":\"mount\"}" },
+		spoil = { .args = SH("rm /dev/null; echo mine > /dev/null") },
+		plain = { .args = "\"true\"" }, leaving = { .args = "\"pwd\"", .cwd = outside },
+		leaving_init = { .args = "\"pwd\"", .cwd = outside, .only_those = true,
+			         .namespaces = "{\"type\":\"mount\"}" };
+	(void)state;
+	box_open(&box, &shared, NULL);
+	snprintf(outside, sizeof(outside), "/proc/%d/root/tmp", (int)getpid());
+	box_exec(&box, &leaving, NULL, NULL, &outcome);
+	assert_int_equal(outcome.error, -EPERM);
+	assert_non_null(strstr(outcome.fault.text, "is outside of the container's root"));
+	run_config(&leaving_init, NULL, &outcome);
+	assert_int_equal(outcome.error, -EPERM);
+	assert_non_null(strstr(outcome.fault.text, "is outside of the container's root"));
+	/* Nothing is made out there. */
+	snprintf(outside, sizeof(outside), "/proc/%d/root/tmp/hvrun-made/x", (int)getpid());
+	run_config(&leaving_init, NULL, &outcome);
+	assert_true(outcome.error < 0);
+	assert_int_equal(access("/tmp/hvrun-made", F_OK), -1);
+
+	box_exec(&box, &spoil, NULL, "", &outcome);
+	assert_int_equal(outcome.status, 0);
+	box_exec(&box, &plain, NULL, NULL, &outcome);
+	assert_int_equal(outcome.error, -ENODEV);
+	assert_string_equal(outcome.fault.text, "the container's /dev/null: no such device");
+	box_close(&box);
+}
+
 static int count_fds(void)
 {
 	int count = 0;
@@ -369,6 +403,7 @@ int main(void)
 		cmocka_unit_test(test_exec_is_where_its_init_is),
 		cmocka_unit_test(test_shared_namespaces),
 		cmocka_unit_test(test_agent_stays),
+		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_cgroup),
 	};
 	return box_able() ? cmocka_run_group_tests(tests, box_setup, box_teardown) : 0;
