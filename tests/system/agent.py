@@ -29,6 +29,7 @@ class Agent:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"))
         self.connect()
         self.pid = watch.eventually(lambda: watch.children(self.popen.pid), 5, "hvagent")[0]
+        self.mounts = self.all_mounts()
         self.start = self.state()
 
     def connect(self):
@@ -98,9 +99,13 @@ class Agent:
 
     # What may not grow
 
+    def all_mounts(self):
+        return {line.split(" ", 2)[2] for line in watch.mounts(self.pid)}
+
     def state(self):
         return {
-            "mounts": [line.split(" ", 2)[2] for line in watch.mounts(self.pid)],
+            # Its namespace is private: what others mount does not show, only what they unmount.
+            "mounts": sorted(self.all_mounts() - self.mounts),
             "fds": sorted(link.split(":")[0] for link in watch.fds(self.pid)
                           if os.path.dirname(link) not in KEPT and link not in KEPT),
             "children": [watch.describe(pid) for pid in watch.descendants(self.pid)],
