@@ -309,7 +309,7 @@ static void write_many(const struct folder *folder, int count)
 	struct logfile log;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (logfile_open(&log, folder->log, 300, LOG_FILES_MAX) < 0)
+	if (logfile_open(&log, folder->log, 300, 150) < 0)
 		_exit(1);
 	for (int i = 0; i < count; i++) {
 		char line[32];
@@ -322,9 +322,9 @@ static void write_many(const struct folder *folder, int count)
 /* A process writes and rotates at full speed; nothing is lost and nothing comes twice. */
 static void test_race(void **state)
 {
-	const int count = 2000;
+	const int count = 500;
 	struct folder *folder = *state;
-	const struct log_source source = { folder->fd, "log", LOG_FILES_MAX };
+	const struct log_source source = { folder->fd, "log", 150 };
 	struct log_reader reader = LOG_READER_NULL;
 	struct shown shown;
 	int status;
