@@ -18,8 +18,10 @@ struct seccomp_program {
 
 /* False in a build without libseccomp, where seccomp_compile() is -ENOTSUP with a fault. */
 extern const bool seccomp_built_in;
-/* Takes some milliseconds for a usual profile: a container does it once, for its init and every
- * exec. */
+/*
+ * Takes some milliseconds for a usual profile, unless it is that of the call before. A container
+ * does it once, for its init and every exec.
+ */
 int seccomp_compile(const struct oci_seccomp *seccomp, struct seccomp_program *ret,
                     struct fault *fault);
 /* Needs no_new_privs, or CAP_SYS_ADMIN in effect. */

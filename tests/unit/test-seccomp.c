@@ -181,6 +181,44 @@ static void test_filtered(void **state)
 	}
 }
 
+/* The program of the profile before is kept; it must be none but that. */
+static void test_kept(void **state)
+{
+	static const char *const like[] = {
+		"{\"defaultAction\":\"SCMP_ACT_ERRNO\"}",
+		"{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":0}",
+		"{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"syscalls\":["
+		RULE("\"read\"", "SCMP_ACT_ALLOW", "") "]}",
+		"{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"syscalls\":["
+		RULE("\"read\",\"write\"", "SCMP_ACT_ALLOW", "") "]}",
+		"{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"syscalls\":["
+		RULE("\"read,5:write\"", "SCMP_ACT_ALLOW", "") "]}",
+		"{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"syscalls\":["
+		RULE("\"read\"", "SCMP_ACT_ALLOW", ",\"args\":[" ARG(0, 1, 0, "EQ") "]") "]}",
+		"{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"syscalls\":["
+		RULE("\"read\"", "SCMP_ACT_ALLOW", ",\"args\":[" ARG(0, 2, 0, "EQ") "]") "]}",
+	};
+	struct seccomp_program programs[array_size(like)], again;
+	struct fault fault;
+	(void)state;
+	for (size_t i = 0; i < array_size(like); i++) {
+		assert_int_equal(compile(like[i], &programs[i], &fault), 0);
+		assert_int_equal(compile(like[i], &again, &fault), 0);
+		assert_ptr_not_equal(again.filter, programs[i].filter);
+		assert_int_equal(again.count, programs[i].count);
+		assert_memory_equal(again.filter, programs[i].filter,
+		                    again.count * sizeof(struct sock_filter));
+		seccomp_deinit(&again);
+	}
+	for (size_t i = 1; i < array_size(like); i++) {
+		size_t size = programs[i].count * sizeof(struct sock_filter);
+		if (programs[i].count == programs[i - 1].count)
+			assert_memory_not_equal(programs[i].filter, programs[i - 1].filter, size);
+	}
+	for (size_t i = 0; i < array_size(like); i++)
+		seccomp_deinit(&programs[i]);
+}
+
 static void test_flags(void **state)
 {
 	struct seccomp_program program;
@@ -254,6 +292,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_filtered),
+		cmocka_unit_test(test_kept),
 		cmocka_unit_test(test_flags),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_applied),
