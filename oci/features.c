@@ -10,7 +10,8 @@
 #include <stddef.h>
 
 const char *const oci_hook_kinds[] = {
-	"createContainer", "createRuntime", "poststart", "poststop", "prestart", "startContainer", NULL,
+	"createContainer", "createRuntime", "poststart", "poststop", "prestart", "startContainer",
+	NULL,
 };
 
 const char *const oci_namespace_names[] = {

@@ -44,9 +44,11 @@ static int print_line(struct buf *line, int error, struct fault *fault)
 {
 	if (error >= 0)
 		error = buf_append(line, "}\n", 2);
-	if (error >= 0 && (fwrite(buf_head(line), 1, buf_length(line), stdout) != buf_length(line) ||
-	                   fflush(stdout) == EOF))
-		error = -errno;
+	if (error >= 0) {
+		size_t size = buf_length(line);
+		if (fwrite(buf_head(line), 1, size, stdout) < size || fflush(stdout) == EOF)
+			error = -errno;
+	}
 	buf_deinit(line);
 	return error < 0 ? fault_errno(fault, error, "printing") : 0;
 }
@@ -179,7 +181,8 @@ static int start_timer(struct watch *watch, uint64_t interval, struct fault *fau
 static int subscribe(struct watch *watch, struct cli *cli, struct fault *fault)
 {
 	const struct control_request request = { .id = watch->id };
-	int error = client_connect(&watch->events, &cli->state, watch->view.record.partition, fault);
+	const char *partition = watch->view.record.partition;
+	int error = client_connect(&watch->events, &cli->state, partition, fault);
 	if (!error)
 		error = client_call(&watch->events, CONTROL_EVENTS, &request, NULL, 0, NULL, fault);
 	/* It may have ended before we were told of anything. */

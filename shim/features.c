@@ -112,7 +112,7 @@ static int copy_capabilities(struct arena *arena, struct str_list *ret)
 	return ret->item ? 0 : -ENOMEM;
 }
 
-/* Would this kernel take the flag? It looks at flags before it looks at the filter, which is none. */
+/* Would this kernel take the flag? It refuses unknown ones before it misses the filter. */
 static bool flag_works(const char *name)
 {
 	static const struct json_name flags[] = {
@@ -121,12 +121,12 @@ static bool flag_works(const char *name)
 		{ "SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW },
 		{ NULL },
 	};
-	for (const struct json_name *flag = flags; flag->name; flag++) {
-		if (!strcmp(flag->name, name))
-			return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flag->value, NULL) < 0 &&
-			       errno == EFAULT;
-	}
-	return false;
+	const struct json_name *flag = flags;
+	while (flag->name && strcmp(flag->name, name))
+		flag++;
+	return flag->name &&
+	       syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flag->value, NULL) < 0 &&
+	       errno == EFAULT;
 }
 
 static int fill_seccomp(struct arena *arena, struct seccomp_features *seccomp)

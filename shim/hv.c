@@ -146,7 +146,7 @@ static void print_hyperv(const struct hv_endpoint *endpoint, const struct hv_mac
 	if (hv_address_to_vsock(&endpoint->address, &vsock) == 0)
 		print_vsock(&vsock);
 	if (kind == HV_VM_ONE)
-		LINE("dials", "its CID or the socket of its VMM, which only those know who started it");
+		LINE("dials", "its CID or its VMM's socket, which only its starter knows");
 	else if (kind == HV_VM_SILOHOST || kind == HV_VM_BROADCAST)
 		LINE("dials", "refused: %s has no meaning on Linux", hv_vm_kind_name(kind));
 	else if (!endpoint->has_service)
@@ -172,7 +172,9 @@ static void print_endpoint(const struct hv_endpoint *endpoint, const struct hv_m
 		print_hyperv(endpoint, machine);
 	} else if (endpoint->scheme == HV_SCHEME_VSOCK) {
 		const struct sockaddr_vm vsock = {
-			.svm_family = AF_VSOCK, .svm_cid = endpoint->cid, .svm_port = endpoint->port,
+			.svm_family = AF_VSOCK,
+			.svm_cid = endpoint->cid,
+			.svm_port = endpoint->port,
 		};
 		print_vsock(&vsock);
 		if (endpoint->has_port)
@@ -223,8 +225,10 @@ static int print_word(const char *word, const struct hv_machine *machine, struct
 	} else if (hv_endpoint_parse(word, &endpoint, &why) == 0) {
 		print_endpoint(&endpoint, machine);
 	} else {
+		if (!strchr(word, ':'))
+			why = "neither an endpoint, a GUID nor a port";
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "hv: \"%s\": %s", word,
-		                 strchr(word, ':') ? why : "neither an endpoint, a GUID nor a port");
+		                 why);
 	}
 	return 0;
 }
@@ -234,8 +238,9 @@ static void print_machine(const struct hv_machine *machine)
 	char own[40] = "without a CID of its own";
 	if (machine->cid != VMADDR_CID_ANY)
 		snprintf(own, sizeof(own), "CID %u", machine->cid);
-	LINE("this machine", "%s, %s, vsock loopback %s", machine->is_guest ? "a guest" : "no guest",
-	     own, machine->has_loopback ? "available" : "not available");
+	LINE("this machine", "%s, %s, %s vsock loopback",
+	     machine->is_guest ? "a guest" : "no guest", own,
+	     machine->has_loopback ? "with" : "without");
 }
 
 int verb_hv(struct cli *cli, void *options, int argc, char **argv, struct fault *fault)

@@ -15,8 +15,8 @@ int print_json(const struct json_type *type, const void *from, const char *unit,
 int format_parse(const char *text, bool *ret_json, struct fault *fault);
 
 /*
- * A table in the style of runc's: columns at least 12 wide, three spaces apart. Control characters in
- * cells become '?', because names are other people's and the reader is a terminal.
+ * A table in the style of runc's: columns at least 12 wide, three spaces apart. Control characters
+ * in cells become '?', because names are other people's and the reader is a terminal.
  */
 struct table {
 	size_t columns, count, room;

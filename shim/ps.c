@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * ps ID: the agent says which processes there are, the host's ps(1) says what can be said about them,
- * as long as the host can see them: those of a local partition. Of a VM's there are the pids inside.
+ * ps ID: the agent says which processes there are, the host's ps(1) says what can be said about
+ * them, as long as the host can see them: those of a local partition. Of a VM's there are the pids
+ * inside.
  */
 
 #include "shim/print.h"
@@ -41,23 +42,6 @@ static void print_pids(const process_list *list)
 	puts("]");
 }
 
-/* Reads everything that comes, until the end. */
-static int read_all(int fd, struct buf *out)
-{
-	for (;;) {
-		char *room = buf_reserve(out, min_size(buf_room(out), 65536));
-		if (!room || !buf_room(out))
-			return -EFBIG;
-		ssize_t n = read(fd, room, min_size(buf_room(out), 65536));
-		if (n > 0)
-			buf_commit(out, (size_t)n);
-		else if (!n)
-			return 0;
-		else if (errno != EINTR)
-			return -errno;
-	}
-}
-
 static int spawn_ps(char **argv, int output, pid_t *ret_pid)
 {
 	posix_spawn_file_actions_t actions;
@@ -92,7 +76,7 @@ static int run_ps(int count, char **options, struct buf *out, struct fault *faul
 	cleanup_close int output = fds[0];
 	if (error < 0)
 		return fault_errno(fault, error, "ps");
-	error = read_all(output, out);
+	error = verb_read_all(output, out);
 	close_fd(&output);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
@@ -230,7 +214,8 @@ int verb_ps(struct cli *cli, void *options, int argc, char **argv, struct fault 
 	int error = format_parse(asked->format, &json, fault);
 	if (error < 0)
 		return error;
-	error = running_call(&cli->state, &client, argv[0], CONTROL_PROCESSES, &request, &reply, fault);
+	error = running_call(&cli->state, &client, argv[0], CONTROL_PROCESSES, &request, &reply,
+	                     fault);
 	/* Nothing runs in a stopped container, and that is an answer. */
 	if (!error || error == -ESRCH) {
 		process_list list = { reply.processes.count, reply.processes.item };

@@ -2,8 +2,8 @@
 
 /*
  * A config.json to start from. It says what runc's says, since tutorials build on that, and adds a
- * cgroup namespace and masks what runc has learnt to mask since. Being made of the structs that read
- * it, it cannot contain what hvrun does not understand.
+ * cgroup namespace and masks what runc has learnt to mask since. Being made of the structs that
+ * read it, it cannot contain what hvrun does not understand.
  */
 
 #include "shim/spec.h"
@@ -75,7 +75,8 @@ static struct oci_resources resources = { .devices = { array_size(no_devices), n
 static struct oci_process process = {
 	.terminal = true,
 	.args = WORDS("sh"),
-	.env = WORDS("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"),
+	.env = WORDS("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+	             "TERM=xterm"),
 	.cwd = "/",
 	.capabilities = &capabilities,
 	.rlimits = { array_size(rlimits), rlimits },
@@ -92,10 +93,11 @@ static const struct oci_spec defaults = {
 	.linux_ = {
 		.namespaces = { array_size(namespaces), namespaces },
 		.resources = &resources,
-		.masked_paths = WORDS("/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore",
-		                      "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
-		                      "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
-		                      "/sys/devices/virtual/powercap", "/sys/firmware"),
+		.masked_paths = WORDS("/proc/acpi", "/proc/asound", "/proc/interrupts",
+		                      "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+		                      "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
+		                      "/proc/timer_stats", "/sys/devices/virtual/powercap",
+		                      "/sys/firmware"),
 		.readonly_paths = WORDS("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 		                        "/proc/sysrq-trigger"),
 	},

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Figures of a container: as a table for people, whole as JSON, and in runc's layout as events, with
- * nanoseconds and swap counted together with memory, as cgroups of version 1 had it.
+ * Figures of a container: as a table for people, whole as JSON, and in runc's layout as events,
+ * with nanoseconds and swap counted together with memory, as cgroups of version 1 had it.
  */
 
 #include "shim/stats.h"
@@ -31,7 +31,8 @@ static const struct json_field sandbox_fields[] = {
 static const struct json_type sandbox_type = JSON_TYPE(struct control_figures, sandbox_fields);
 static const struct json_field document_fields[] = {
 	JSON_FIELD(struct stats_document, id, "id", str, JSON_ALWAYS),
-	JSON_FIELD(struct stats_document, statistics, "statistics", pointer, 0, &statistics_v2_type),
+	JSON_FIELD(struct stats_document, statistics, "statistics", pointer, 0,
+	           &statistics_v2_type),
 	JSON_FIELD(struct stats_document, sandbox, "sandbox", object, JSON_ALWAYS, &sandbox_type),
 	{ NULL },
 };
@@ -105,14 +106,15 @@ static int print_stats(const struct control_reply *reply, struct fault *fault)
 	return table_print(&table, fault);
 }
 
-int stats_ask(struct client *client, const char *id, struct control_reply *ret, struct fault *fault)
+int stats_ask(struct client *client, const char *id, struct control_reply *ret,
+              struct fault *fault)
 {
 	const struct control_request request = { .id = id };
 	*ret = (struct control_reply){ 0 };
 	int error = client_call(client, CONTROL_STATISTICS, &request, NULL, 0, ret, fault);
 	if (!error && !ret->statistics)
-		return fault_set(fault, -ENODATA, HRESULT_FAIL, "container \"%s\": there are no figures",
-		                 id);
+		return fault_set(fault, -ENODATA, HRESULT_FAIL,
+		                 "container \"%s\": there are no figures", id);
 	return error;
 }
 
@@ -139,12 +141,14 @@ int verb_stats(struct cli *cli, void *options, int argc, char **argv, struct fau
 	return error;
 }
 
-/* runc's layout, written piece by piece: each member a printf, so that the layout can be read here. */
+/* runc's layout, written piece by piece, so that it can be read here as it comes out. */
 
-static int put_entry(struct buf *out, const char *name, uint64_t limit, uint64_t usage, uint64_t max)
+static int put_entry(struct buf *out, const char *name, uint64_t limit, uint64_t usage,
+                     uint64_t max)
 {
-	return buf_printf(out, "\"%s\":{\"limit\":%llu,\"usage\":%llu,\"max\":%llu,\"failcnt\":0}", name,
-	                  (unsigned long long)limit, (unsigned long long)usage,
+	return buf_printf(out,
+	                  "\"%s\":{\"limit\":%llu,\"usage\":%llu,\"max\":%llu,\"failcnt\":0}",
+	                  name, (unsigned long long)limit, (unsigned long long)usage,
 	                  (unsigned long long)max);
 }
 
@@ -199,7 +203,9 @@ static int put_io_list(struct buf *out, const struct statistics_v2 *statistics, 
 		for (size_t op = 0; r >= 0 && op < array_size(offsets); op++) {
 			uint64_t value;
 			memcpy(&value, (const char *)entry + offsets[op], sizeof(value));
-			r = buf_printf(out, "%s{\"major\":%llu,\"minor\":%llu,\"op\":\"%s\",\"value\":%llu}",
+			r = buf_printf(out,
+			               "%s{\"major\":%llu,\"minor\":%llu,\"op\":\"%s\","
+			               "\"value\":%llu}",
 			               i || op ? "," : "", (unsigned long long)entry->major,
 			               (unsigned long long)entry->minor, op ? "Write" : "Read",
 			               (unsigned long long)value);
@@ -218,7 +224,8 @@ static int put_rest(struct buf *out, const struct statistics_v2 *statistics)
 		r = buf_printf(out, "},\"blkio\":{");
 	if (r >= 0)
 		r = put_io_list(out, statistics, "ioServiceBytesRecursive",
-		                offsetof(struct io_entry, rbytes), offsetof(struct io_entry, wbytes));
+		                offsetof(struct io_entry, rbytes),
+		                offsetof(struct io_entry, wbytes));
 	if (r >= 0)
 		r = buf_append(out, ",", 1);
 	if (r >= 0)

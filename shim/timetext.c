@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Durations are written as Go's, whose users are ours. Fractions are kept to the nanosecond, without
- * floating point, so that 0.1 s is what it says.
+ * Durations are written as Go's, whose users are ours. Fractions are kept to the nanosecond,
+ * without floating point, so that 0.1 s is what it says.
  */
 
 #include "shim/timetext.h"
@@ -66,11 +66,12 @@ static const struct unit *find_unit(const char *text, size_t length)
 static bool add(uint64_t *sum, const struct decimal *decimal, uint64_t unit)
 {
 	/* At most 10^9 ns × 86400 × 10^9: only days and hours need care, and lose nothing. */
-	uint64_t part = unit > SECOND ? unit / SECOND * (decimal->fraction * (SECOND / decimal->scale))
-	                              : unit * decimal->fraction / decimal->scale;
-	uint64_t whole;
+	uint64_t whole, part = unit * decimal->fraction / decimal->scale;
+	if (unit > SECOND)
+		part = unit / SECOND * (decimal->fraction * (SECOND / decimal->scale));
 	return !__builtin_mul_overflow(decimal->whole, unit, &whole) &&
-	       !__builtin_add_overflow(*sum, whole, sum) && !__builtin_add_overflow(*sum, part, sum);
+	       !__builtin_add_overflow(*sum, whole, sum) &&
+	       !__builtin_add_overflow(*sum, part, sum);
 }
 
 int duration_parse(const char *text, uint64_t *ret_nanoseconds)

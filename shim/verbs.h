@@ -3,7 +3,11 @@
 
 /* Verbs that have a file of their own; their rows are in verbs_list.c and verbs_info.c. */
 
+#include "oci/buf.h"
 #include "shim/cli.h"
+
+/* Reads until the end. -EFBIG: there is more than out takes. */
+int verb_read_all(int fd, struct buf *out);
 
 struct format_options {
 	const char *format;

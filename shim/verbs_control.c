@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * kill, pause, resume, update: one request each. Callers search the text of a failure for "container
- * not running" and "does not exist", and take the container for stopped or deleted then.
+ * kill, pause, resume, update: one request each. Callers search the text of a failure for
+ * "container not running" and "does not exist", and take the container for stopped or deleted then.
  */
 
 #include "oci/spec.h"
-#include "shim/cli.h"
+#include "shim/verbs.h"
 #include "shim/view.h"
 
 #include <fcntl.h>
@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define RESOURCES_MAX (1u << 20)
+#define CHUNK 65536
 
 struct kill_options {
 	bool all;
@@ -37,7 +38,8 @@ static int verb_kill(struct cli *cli, void *options, int argc, char **argv, stru
 		.scope = all ? SCOPE_CONTAINER : SCOPE_PROCESS,
 	};
 	struct client client;
-	int error = running_call(&cli->state, &client, argv[0], CONTROL_SIGNAL, &request, NULL, fault);
+	int error = running_call(&cli->state, &client, argv[0], CONTROL_SIGNAL, &request, NULL,
+	                         fault);
 	client_close(&client);
 	return error;
 }
@@ -76,7 +78,8 @@ static const struct option_row update_rows[] = {
 	  "linux.resources in JSON; - reads standard input" },
 	{ "memory", 'm', OPTION_NUMBER, AT(memory), "BYTES", "memory limit; -1: none" },
 	{ "memory-reservation", 0, OPTION_NUMBER, AT(reservation), "BYTES", "soft limit" },
-	{ "memory-swap", 0, OPTION_NUMBER, AT(swap), "BYTES", "memory and swap together; -1: no limit" },
+	{ "memory-swap", 0, OPTION_NUMBER, AT(swap), "BYTES",
+	  "memory and swap together; -1: no limit" },
 	{ "cpu-period", 0, OPTION_NUMBER, AT(period), "USEC", "of the CPU quota" },
 	{ "cpu-quota", 0, OPTION_NUMBER, AT(quota), "USEC", "CPU time in a period; -1: no limit" },
 	{ "cpu-share", 0, OPTION_NUMBER, AT(shares), "N", "weight among containers, 2 to 262144" },
@@ -101,8 +104,8 @@ static int refuse(const struct update_options *options, struct fault *fault)
 	static const char *const reasons[] = {
 		"--kernel-memory: kernels do not limit it any more; --memory counts it",
 		"--kernel-memory-tcp: is not supported; --memory counts it",
-		"--l3-cache-schema: a partition has no access to cache allocation (resctrl)",
-		"--mem-bw-schema: a partition has no access to memory bandwidth allocation (resctrl)",
+		"--l3-cache-schema: a partition has no access to cache allocation",
+		"--mem-bw-schema: a partition has no access to memory bandwidth allocation",
 	};
 	for (size_t i = 0; i < array_size(reasons); i++) {
 		if (options->refused[i])
@@ -162,24 +165,33 @@ static int apply_flags(const struct update_options *options, struct oci_resource
 	return error;
 }
 
+int verb_read_all(int fd, struct buf *out)
+{
+	for (;;) {
+		size_t room = min_size(buf_room(out), CHUNK);
+		char *to = room ? buf_reserve(out, room) : NULL;
+		if (!to)
+			return room ? -ENOMEM : -EFBIG;
+		ssize_t n = read(fd, to, room);
+		if (n > 0)
+			buf_commit(out, (size_t)n);
+		else if (!n)
+			return 0;
+		else if (errno != EINTR)
+			return -errno;
+	}
+}
+
 static int read_resources(const char *file, struct buf *text, struct fault *fault)
 {
 	cleanup_close int fd = -1;
 	bool standard = !strcmp(file, "-");
+	int error = 0;
 	if (!standard && (fd = open(file, O_RDONLY | O_CLOEXEC)) < 0)
-		return fault_errno(fault, -errno, "--resources \"%s\"", file);
-	for (;;) {
-		char *room = buf_reserve(text, min_size(buf_room(text), 65536));
-		if (!room || !buf_room(text))
-			return fault_errno(fault, -EFBIG, "--resources \"%s\"", file);
-		ssize_t n = read(standard ? STDIN_FILENO : fd, room, min_size(buf_room(text), 65536));
-		if (n > 0)
-			buf_commit(text, (size_t)n);
-		else if (!n)
-			return 0;
-		else if (errno != EINTR)
-			return fault_errno(fault, -errno, "--resources \"%s\"", file);
-	}
+		error = -errno;
+	if (!error)
+		error = verb_read_all(standard ? STDIN_FILENO : fd, text);
+	return error < 0 ? fault_errno(fault, error, "--resources \"%s\"", file) : 0;
 }
 
 static int decode(struct arena *arena, const struct buf *text, struct oci_resources *ret,
@@ -263,8 +275,8 @@ const struct verb verbs_control[] = {
 		.name = "update",
 		.operands = "ID",
 		.summary = "change the resource limits of a container",
-		.text = "What is not named stays as it is. Numbers take K, M, G and T. A file and flags may\n"
-		        "be combined; the flags win.",
+		.text = "What is not named stays as it is. Numbers take K, M, G and T. A file and\n"
+		        "flags may be combined; the flags win.",
 		.options = update_rows,
 		.options_size = sizeof(struct update_options),
 		.least = 1, .most = 1,

@@ -7,8 +7,8 @@
 static int refuse(const char *verb, struct fault *fault)
 {
 	return fault_set(fault, -ENOTSUP, HRESULT_NOT_IMPLEMENTED,
-	                 "%s is not supported: processes in a partition cannot be saved and restored",
-	                 verb);
+	                 "%s is not supported: processes in a partition cannot be saved and "
+	                 "restored", verb);
 }
 
 static int verb_checkpoint(struct cli *cli, void *options, int argc, char **argv,
@@ -33,7 +33,8 @@ static int verb_restore(struct cli *cli, void *options, int argc, char **argv, s
 /* Taken so that the refusal is about the verb and not about a word of it. */
 static const struct option_row criu_rows[] = {
 	{ "image-path", 0, OPTION_IGNORED_ARGUMENT }, { "work-path", 0, OPTION_IGNORED_ARGUMENT },
-	{ "parent-path", 0, OPTION_IGNORED_ARGUMENT }, { "page-server", 0, OPTION_IGNORED_ARGUMENT },
+	{ "parent-path", 0, OPTION_IGNORED_ARGUMENT },
+	{ "page-server", 0, OPTION_IGNORED_ARGUMENT },
 	{ "status-fd", 0, OPTION_IGNORED_ARGUMENT }, { "empty-ns", 0, OPTION_IGNORED_ARGUMENT },
 	{ "manage-cgroups-mode", 0, OPTION_IGNORED_ARGUMENT },
 	{ "lsm-profile", 0, OPTION_IGNORED_ARGUMENT },
@@ -63,8 +64,8 @@ const struct verb verbs_info[] = {
 		.name = "spec",
 		.operands = "",
 		.summary = "write a config.json to start from",
-		.text = "It runs sh on a terminal, in a read-only root file system below rootfs. A file that\n"
-		        "exists is not overwritten.",
+		.text = "It runs sh on a terminal, in a read-only root file system below rootfs.\n"
+		        "A file that exists is not overwritten.",
 		.options = spec_rows,
 		.options_size = sizeof(struct spec_options),
 		.run = verb_spec,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What there is and how it is: state, list and dump here, ps, stats and events in files of their own.
- * JSON has the names, and tables the columns, of runc, since scripts know those.
+ * What there is and how it is: state, list and dump here, ps, stats and events in files of their
+ * own. JSON has the names, and tables the columns, of runc, since scripts know those.
  */
 
 #include "shim/print.h"
@@ -107,7 +107,8 @@ static int list_one(struct cli *cli, const char *id, struct table *table, size_t
 		struct buf text = BUF(JSON_TEXT_MAX);
 		error = json_encode(&state_type, &state, &text, false);
 		if (!error)
-			printf("%s%.*s", *shown ? "," : "", (int)buf_length(&text), buf_head(&text));
+			printf("%s%.*s", *shown ? "," : "", (int)buf_length(&text),
+			       buf_head(&text));
 		buf_deinit(&text);
 	}
 	++*shown;
@@ -162,7 +163,8 @@ static int verb_dump(struct cli *cli, void *options, int argc, char **argv, stru
 	const struct control_request request = { .id = argv[0] };
 	struct control_reply reply = { 0 };
 	struct client client;
-	int error = running_call(&cli->state, &client, argv[0], CONTROL_DUMP, &request, &reply, fault);
+	int error = running_call(&cli->state, &client, argv[0], CONTROL_DUMP, &request, &reply,
+	                         fault);
 	if (!error)
 		fputs(reply.dump ? reply.dump : "", stdout);
 	client_close(&client);
@@ -198,8 +200,9 @@ const struct verb verbs_list[] = {
 		.name = "ps",
 		.operands = "ID [PS OPTIONS…]",
 		.summary = "list the processes of a container",
-		.text = "Runs ps -ef on the host, or ps with the options given, and shows the lines of the\n"
-		        "container's processes. The options must leave a column PID. json prints their pids.",
+		.text = "Runs ps -ef on the host, or ps with the options given, and shows the\n"
+		        "lines of the container's processes. The options must leave a column PID.\n"
+		        "json prints their pids.",
 		.options = format_rows,
 		.options_size = sizeof(struct format_options),
 		.least = 1, .most = -1,
@@ -209,8 +212,8 @@ const struct verb verbs_list[] = {
 		.name = "stats",
 		.operands = "ID",
 		.summary = "show what a container uses, and what running it costs",
-		.text = "Besides the container, figures of the agent in its partition and of the sandbox\n"
-		        "process on the host.",
+		.text = "Besides the container, figures of the agent in its partition and of the\n"
+		        "sandbox process on the host.",
 		.options = format_rows,
 		.options_size = sizeof(struct format_options),
 		.least = 1, .most = 1,
@@ -220,8 +223,8 @@ const struct verb verbs_list[] = {
 		.name = "events",
 		.operands = "ID",
 		.summary = "print events and figures of a container as lines of JSON",
-		.text = "Types: stats, oom, create, start, exec, exit, pause, resume, delete. Ends when the\n"
-		        "container has stopped.",
+		.text = "Types: stats, oom, create, start, exec, exit, pause, resume, delete.\n"
+		        "Ends when the container has stopped.",
 		.options = events_rows,
 		.options_size = sizeof(struct events_options),
 		.least = 1, .most = 1,
@@ -231,7 +234,7 @@ const struct verb verbs_list[] = {
 		.name = "dump",
 		.operands = "ID",
 		.summary = "print what the sandbox process and the agent of a container know",
-		.text = "For people who look for a fault; the form changes from version to version.",
+		.text = "For people who look for a fault; the form changes with the version.",
 		.least = 1, .most = 1,
 		.run = verb_dump,
 	},

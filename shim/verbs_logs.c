@@ -79,8 +79,8 @@ static int parse_options(const struct logs_options *options, struct log_view *vi
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (since_parse(options->since, &now, &since) < 0)
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 "logs: --since \"%s\" is neither a time (2026-11-22T03:04:05Z) nor a "
-		                 "duration (10m)",
+		                 "logs: --since \"%s\" is neither a time (2026-11-22T03:04:05Z) "
+		                 "nor a duration (10m)",
 		                 options->since);
 	if (since.tv_sec > 0)
 		time_format(&since, view->since);
@@ -110,7 +110,8 @@ static int find_log(struct logs *logs, struct cli *cli, struct fault *fault)
 		return error;
 	if (logs->options->partition) {
 		logs->source = (struct log_source){ .name = AGENT_LOG, .files = AGENT_LOG_FILES };
-		error = state_partition_open(&cli->state, record->partition, &logs->directory, fault);
+		error = state_partition_open(&cli->state, record->partition, &logs->directory,
+		                             fault);
 	} else if (!record->log_path) {
 		return fault_set(fault, -ENODATA, HRESULT_FAIL,
 		                 "container \"%s\" has no log: its output went to its creator",
@@ -202,8 +203,8 @@ static int follow(struct logs *logs, struct fault *fault)
 static int print_log(struct logs *logs, struct fault *fault)
 {
 	const struct logs_options *options = logs->options;
-	uint64_t tail = options->tail.set && options->tail.value >= 0 ? (uint64_t)options->tail.value
-	                                                              : UINT64_MAX;
+	bool all = !options->tail.set || options->tail.value < 0;
+	uint64_t tail = all ? UINT64_MAX : (uint64_t)options->tail.value;
 	int error = 0;
 	if (options->follow) {
 		error = watch_directory(logs, fault);
@@ -252,7 +253,8 @@ const struct verb verbs_logs[] = {
 		.name = "logs",
 		.operands = "ID",
 		.summary = "print the output of a container that was run with -d",
-		.text = "What it wrote to its standard output goes to ours, and likewise its standard error.",
+		.text = "What it wrote to its standard output goes to ours, and likewise its\n"
+		        "standard error.",
 		.options = logs_rows,
 		.options_size = sizeof(struct logs_options),
 		.least = 1, .most = 1,

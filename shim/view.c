@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The sandbox process knows best, but two things it cannot say: that it is dead, and that the process
- * which callers watch was killed a moment ago and is still to be noticed, or to be reaped by a
- * parent that does not. A caller that sees the pid dead must not be told that it runs.
+ * The sandbox process knows best, but two things it cannot say: that it is dead, and that the
+ * process which callers watch was killed a moment ago and is still to be noticed, or to be reaped
+ * by a parent that does not. A caller that sees the pid dead must not be told that it runs.
  */
 
 #include "shim/view.h"
@@ -12,7 +12,8 @@
 
 static bool is_gone(int error)
 {
-	return error == -ENOENT || error == -ECONNREFUSED || error == -ECONNRESET || error == -EPIPE;
+	return error == -ENOENT || error == -ECONNREFUSED || error == -ECONNRESET ||
+	       error == -EPIPE;
 }
 
 static bool is_dead(pid_t pid)

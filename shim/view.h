@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A container as a command sees it: its record on disk, and what its sandbox process says of it. One
- * whose sandbox process is gone, and with it everything that ran, is stopped.
+ * A container as a command sees it: its record on disk, and what its sandbox process says of it.
+ * One whose sandbox process is gone, and with it everything that ran, is stopped.
  */
 
 #include "shim/client.h"

@@ -49,7 +49,8 @@ static void test_forms(void **state)
 	int first;
 
 	(void)state;
-	assert_int_equal(parse("--all --file=a -e X=1 --env X=2 -eX=3 id", &options, &first, &fault), 0);
+	assert_int_equal(parse("--all --file=a -e X=1 --env X=2 -eX=3 id", &options, &first,
+	                       &fault), 0);
 	assert_true(options.all);
 	assert_false(options.quiet);
 	assert_string_equal(options.file, "a");

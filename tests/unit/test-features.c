@@ -44,7 +44,8 @@ static void test_names(void **state)
 	assert_sorted(oci_hook_kinds);
 	assert_sorted(oci_namespace_names);
 	for (int i = 1; i < OCI_NS_COUNT; i++)
-		assert_true(is_in(oci_namespace_names, oci_namespace_name((enum oci_namespace_type)i)));
+		assert_true(is_in(oci_namespace_names,
+		                  oci_namespace_name((enum oci_namespace_type)i)));
 	for (size_t i = 0; oci_seccomp_actions_supported[i]; i++)
 		assert_true(is_in(oci_seccomp_actions, oci_seccomp_actions_supported[i]));
 	for (size_t i = 0; oci_seccomp_flags_supported[i]; i++)
@@ -65,8 +66,8 @@ static void test_features(void **state)
 	assert_string_equal(json_get(&tree, "ociVersionMax")->text, OCI_VERSION);
 	const struct json *linux_ = json_get(&tree, "linux");
 	assert_int_equal(json_get(linux_, "namespaces")->length, OCI_NS_COUNT - 1);
-	assert_int_equal(json_get(json_get(json_get(linux_, "mountExtensions"), "idmap"), "enabled")->kind,
-	                 JSON_TRUE);
+	const struct json *idmap = json_get(json_get(linux_, "mountExtensions"), "idmap");
+	assert_int_equal(json_get(idmap, "enabled")->kind, JSON_TRUE);
 	/* Annotations are strings, whatever is in them. */
 	const struct json *annotations = json_get(&tree, "annotations");
 	assert_true(annotations->length > 0);
@@ -110,7 +111,8 @@ static void test_indent(void **state)
 		{ "[1,2,[],{}]", "[\n  1,\n  2,\n  [],\n  {}\n]" },
 		{ "{\"a\":{\"b\":[\"x\"]},\"c\":null}",
 		  "{\n  \"a\": {\n    \"b\": [\n      \"x\"\n    ]\n  },\n  \"c\": null\n}" },
-		{ "[\"{,:}\",\"a\\\"[\",\"\\\\\"]", "[\n  \"{,:}\",\n  \"a\\\"[\",\n  \"\\\\\"\n]" },
+		{ "[\"{,:}\",\"a\\\"[\",\"\\\\\"]",
+		  "[\n  \"{,:}\",\n  \"a\\\"[\",\n  \"\\\\\"\n]" },
 	};
 
 	(void)state;

@@ -48,7 +48,8 @@ static int teardown(void **state)
 
 static void write_file(const struct folder *folder, const char *name, const char *text)
 {
-	cleanup_close int fd = openat(folder->fd, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
+	cleanup_close int fd = openat(folder->fd, name, flags, 0600);
 
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
@@ -140,7 +141,7 @@ static const char mixed[] =
 	T " stdout P two, \n"
 	T2 " stdout F three\n"
 	T2 " stderr P worse\n"
-	"not of this format\n"
+	"alien\n"
 	T2 " stdout F four\n";
 
 static void test_show(void **state)
@@ -150,13 +151,13 @@ static void test_show(void **state)
 		bool timestamps, raw;
 		const char *since, *out, *err;
 	} rows[] = {
-		{ -1, false, false, "", "one, two, three\nnot of this format\nfour\n", "bad\nworse" },
-		{ LOGFILE_STDOUT, false, false, "", "one, two, three\nnot of this format\nfour\n", "" },
-		{ LOGFILE_STDERR, false, false, "", "not of this format\n", "bad\nworse" },
+		{ -1, false, false, "", "one, two, three\nalien\nfour\n", "bad\nworse" },
+		{ LOGFILE_STDOUT, false, false, "", "one, two, three\nalien\nfour\n", "" },
+		{ LOGFILE_STDERR, false, false, "", "alien\n", "bad\nworse" },
 		{ -1, true, false, "",
-		  T " one, two, three\nnot of this format\n" T2 " four\n", T " bad\n" T2 " worse" },
+		  T " one, two, three\nalien\n" T2 " four\n", T " bad\n" T2 " worse" },
 		/* The first piece decides. */
-		{ -1, false, false, T2, "not of this format\nfour\n", "worse" },
+		{ -1, false, false, T2, "alien\nfour\n", "worse" },
 		{ -1, false, true, "", mixed, "" },
 	};
 
