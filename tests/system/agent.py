@@ -127,6 +127,12 @@ class Agent:
                 assert watch.time.monotonic() < deadline, f"container {cid} cannot be deleted"
                 self.bridge.idle(0.05)
         self.bridge.containers.clear()
+        # Every stream has an end, once somebody reads it.
+        open_streams = [output for output in self.bridge.outputs.values() if output.end is None]
+        for output in open_streams:
+            output.sink, output.window = (lambda data: None), max(output.window, 65536)
+            output.release()
+        self.bridge.pump(lambda: all(o.end for o in open_streams), 10, "END of every stream")
 
     def check_clean(self):
         try:
