@@ -78,8 +78,10 @@ static int look_at(const char *path, struct fault *fault)
 	struct stat st;
 	if (stat(path, &st) < 0)
 		return fault_errno(fault, -errno, "exec: \"%s\": stat %s", path, path);
+	/* EACCES, as from execve(2): callers search the text for that, and make an exit status of it. */
 	if (S_ISDIR(st.st_mode))
-		return fault_errno(fault, -EISDIR, "exec: \"%s\"", path);
+		return fault_set(fault, -EACCES, HRESULT_FAIL,
+		                 "exec: \"%s\": permission denied: it is a directory", path);
 	if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
 		return fault_errno(fault, -EACCES, "exec: \"%s\"", path);
 	return 0;

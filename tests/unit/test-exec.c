@@ -109,7 +109,7 @@ static const struct exec_case {
 	{ "no program",
 	  { .args = "\"/etc/passwd\"" },
 	  .fault = "exec: \"/etc/passwd\": permission denied" },
-	{ "folder", { .args = "\"/etc\"" }, .fault = "exec: \"/etc\": is a directory" },
+	{ "folder", { .args = "\"/etc\"" }, .fault = "exec: \"/etc\": permission denied: it is a directory" },
 	{ "no cwd",
 	  { .args = "\"true\"", .cwd = "/nope" },
 	  .fault =
