@@ -130,10 +130,16 @@ static int keep_only(int *fds, int count)
 	return close_range(3 + (unsigned)count, ~0U, 0) < 0 ? -errno : 0;
 }
 
+/* What the proxy waits for before it goes on. */
+struct go {
+	bool ended;             /* the process has, with this status */
+	int status;
+};
+
 static _Noreturn void proxy_run(struct attachment attachment, pid_t host_pid, int go_fd)
 {
 	struct fault fault;
-	char byte;
+	struct go go;
 	int keep[] = { go_fd, attachment.client->fd, attachment.terminal_fd };
 	prctl(PR_SET_DUMPABLE, 0);
 	setsid();
@@ -147,31 +153,45 @@ static _Noreturn void proxy_run(struct attachment attachment, pid_t host_pid, in
 	if (attachment.terminal_fd >= 0)
 		ioctl(attachment.terminal_fd, TIOCSCTTY, 0);
 	(void)!chdir("/");
-	if (read(keep[0], &byte, 1) != 1)
+	if (read(keep[0], &go, sizeof(go)) != sizeof(go))
 		_exit(1);
+	if (go.ended)
+		_exit(go.status);
 	close(keep[0]);
 	shadow(host_pid);
 	int status = attach_wait(&attachment, &fault);
 	_exit(status < 0 ? 137 : status);
 }
 
-static int make_known(const struct attachment *attachment, pid_t proxy, struct fault *fault)
+/*
+ * The answer to the second request shows that the first was taken. A process that has ended already is
+ * told of before that.
+ */
+static int make_known(const struct attachment *attachment, pid_t proxy, struct go *ret,
+                      struct fault *fault)
 {
 	const struct control_request request = { .id = attachment->id };
+	struct client *client = attachment->client;
+	uint32_t type = 0;
 	int error = attach(attachment, proxy, fault);
-	/* The answer to this shows that the request before it was taken. */
-	return error < 0 ? error
-	                 : client_call(attachment->client, CONTROL_STATE, &request, NULL, 0, NULL,
-	                               fault);
+	if (!error)
+		error = client_send(client, CONTROL_STATE, &request, NULL, 0, fault);
+	while (!error && type != MESSAGE_RESPONSE(CONTROL_STATE)) {
+		struct control_reply reply = { 0 };
+		error = client_receive(client, &type, &reply, NULL, fault);
+		if (!error && type == MESSAGE_RESPONSE(CONTROL_ATTACH))
+			*ret = (struct go){ .ended = true, .status = (int)(reply.exit_code & 0xff) };
+	}
+	return error;
 }
 
 int proxy_leave(const struct attachment *attachment, pid_t host_pid, pid_t *ret_pid,
                 struct fault *fault)
 {
-	int go[2];
-	if (pipe2(go, O_CLOEXEC) < 0)
+	int pipe_fd[2];
+	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
 		return fault_errno(fault, -errno, "starting the proxy");
-	cleanup_close int go_read = go[0], go_write = go[1];
+	cleanup_close int go_read = pipe_fd[0], go_write = pipe_fd[1];
 	attach_block_signals();
 	pid_t pid = fork();
 	if (pid < 0)
@@ -180,8 +200,9 @@ int proxy_leave(const struct attachment *attachment, pid_t host_pid, pid_t *ret_
 		close_fd(&go_write); /* or the parent's death would not be seen */
 		proxy_run(*attachment, host_pid, go_read);
 	}
-	int error = make_known(attachment, pid, fault);
-	if (!error && write(go_write, "", 1) != 1)
+	struct go go = { .ended = false };
+	int error = make_known(attachment, pid, &go, fault);
+	if (!error && write(go_write, &go, sizeof(go)) != sizeof(go))
 		error = fault_errno(fault, -errno, "starting the proxy");
 	*ret_pid = pid;
 	return error;
