@@ -154,9 +154,19 @@ void container_end(struct container *container)
 	container_free(container);
 }
 
+/* The end of the container has overtaken its pause. */
+static void fail_freezing(struct container *container)
+{
+	struct fault fault;
+	fault_set(&fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING, "container \"%s\" has ended",
+	          container->id);
+	bridge_fail(&container->agent->bridge, &container->freezing, &fault);
+}
+
 static void begin_deletion(struct container *container)
 {
 	container->state = CONTAINER_DELETING;
+	fail_freezing(container);
 	cgroup_kill(container->cgroup);
 	watch_events(container);
 	delete_step(container);
@@ -369,14 +379,10 @@ void container_init_exited(struct container *container)
 	}
 	container->state = CONTAINER_STOPPED;
 	container->paused = false;
-	if (container->freezing.type) {
-		struct fault fault;
-		fault_set(&fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING, "container \"%s\" has ended",
-		          container->id);
-		bridge_fail(&container->agent->bridge, &container->freezing, &fault);
-	}
-	/* Without a pid namespace of its own nothing else ends what the init has left behind. */
-	if (!oci_namespace_find(container->spec, OCI_NS_PID))
+	fail_freezing(container);
+	/* Only a pid namespace that was its own ends what the init has left behind. */
+	const struct oci_namespace *pid = oci_namespace_find(container->spec, OCI_NS_PID);
+	if (!pid || pid->path)
 		cgroup_kill(container->cgroup);
 	container->exit_to_tell = true;
 	container_tell_exit(container);
@@ -401,12 +407,19 @@ void container_tell_exit(struct container *container)
 static void start_connected(struct process *init, int error)
 {
 	struct fault fault;
-	if (error < 0)
+	if (error < 0) {
 		fault_errno(&fault, error, "connecting the standard streams");
-	else if ((error = child_start(&init->child)) < 0)
+	} else if (init->running) {
+		error = fault_set(&fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING,
+		                  "the container's init was killed before its start");
+	} else if ((error = child_start(&init->child)) < 0) {
 		fault_errno(&fault, error, "starting the container's init");
-	if (error < 0)
+	}
+	init->started = !error;
+	if (error < 0) {
+		stdio_detach_ports(&init->stdio);
 		bridge_fail(&init->agent->bridge, &init->starting, &fault);
+	}
 }
 
 int container_start(struct container *container, const struct execute_settings *settings,
@@ -465,7 +478,7 @@ int container_exec(struct container *container, struct arena *arena,
 		return fault_set(fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING,
 		                 "cannot exec in a container that is %s",
 		                 container_state_name(container));
-	if (container->paused)
+	if (container->paused || (container->freezing.type && container->freeze_wanted))
 		return fault_set(fault, -EBUSY, HRESULT_INVALID_STATE,
 		                 "cannot exec in a paused container");
 	int error = oci_process_check(description, fault);

@@ -55,17 +55,30 @@ static void waiter_free(struct waiter *waiter)
 	free(waiter);
 }
 
+/* Its container goes, and what was asked about it has to be answered. */
+static void fail_requests(struct process *process)
+{
+	struct bridge *bridge = &process->agent->bridge;
+	struct fault fault;
+	if (!process->starting.type && !process->waiters)
+		return;
+	fault_set(&fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING, "the process's container is gone");
+	bridge_fail(bridge, &process->starting, &fault);
+	while (process->waiters) {
+		struct waiter *waiter = process->waiters;
+		process->waiters = waiter->next;
+		bridge_fail(bridge, &waiter->request, &fault);
+		waiter_free(waiter);
+	}
+}
+
 void process_free(struct process *process)
 {
 	struct process **at = &process->agent->processes;
 	while (*at != process)
 		at = &(*at)->next;
 	*at = process->next;
-	while (process->waiters) {
-		struct waiter *waiter = process->waiters;
-		process->waiters = waiter->next;
-		waiter_free(waiter);
-	}
+	fail_requests(process);
 	source_deinit(&process->report);
 	stdio_deinit(&process->stdio);
 	child_deinit(&process->child);
@@ -142,11 +155,24 @@ static void process_running(struct process *process)
 		process_fail(process, &fault);
 		return;
 	}
-	/* One that was killed before its start comes here too, maybe because it is being deleted. */
+	/* It may be dead already, and its container about to go. */
 	if (process->init && process->container->state == CONTAINER_CREATED)
 		process->container->state = CONTAINER_RUNNING;
 	struct execute_reply reply = { .process_id = (uint32_t)process->child.pid };
 	bridge_reply(&process->agent->bridge, &process->starting, &reply);
+}
+
+/* Its exit is told like that of one that ran: hosts know its pid. */
+static void killed_before_start(struct process *init)
+{
+	struct fault fault;
+	source_deinit(&init->report);
+	close_fd(&init->child.report_fd);
+	init->running = true;
+	stdio_detach_ports(&init->stdio);
+	fault_set(&fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING,
+	          "the container's init was killed before its start");
+	bridge_fail(&init->agent->bridge, &init->starting, &fault);
 }
 
 /* An end of file is success, or a child that was killed before it could say anything; as an exec it
@@ -158,9 +184,11 @@ static void report_ended(struct process *process)
 		fault_set(&fault, 0, HRESULT_FAIL, "the container's init was killed before it was ready");
 		source_deinit(&process->report);
 		process_fail(process, &fault);
-		return;
+	} else if (process->init && !process->started) {
+		killed_before_start(process);
+	} else {
+		process_running(process);
 	}
-	process_running(process);
 }
 
 /* Takes every report there is. */
@@ -274,6 +302,9 @@ void process_exited(struct process *process, int code, int status)
 {
 	if (process->report.fd >= 0)
 		process_reports(process);
+	/* Whoever still holds the other end of its report socket has nothing to say. */
+	if (!process->running && !process->failed)
+		report_ended(process);
 	process->reaped = true;
 	process->exit_code = (uint32_t)(code == CLD_EXITED ? status : 128 + status);
 	process->killed = code != CLD_EXITED;

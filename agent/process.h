@@ -32,6 +32,7 @@ struct process {
 	const struct oci_process *description;
 
 	bool ready;                     /* an init that waits for its start */
+	bool started;                   /* an init that was told to go on */
 	bool running;                   /* execve succeeded, or the child is gone without a word */
 	bool failed;                    /* it never ran; nobody needs to be told of its exit */
 	bool reaped;
