@@ -49,7 +49,8 @@ def make_rootfs(path):
 
 def clone_rootfs(rootfs, path):
     """One that a test may spoil: its own copy."""
-    shutil.copytree(rootfs, path, symlinks=True)
+    # cp keeps device nodes; copytree would read from them, from /dev/full for ever.
+    subprocess.run(["cp", "-a", "--", rootfs, path], check=True)
     os.chmod(pathlib.Path(path) / "tmp", 0o1777)
     return pathlib.Path(path)
 
