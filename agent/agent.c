@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The agent owns everything, and here is the one place that waits for children: it may be PID 1, so it also
- * inherits strangers. A dead child is looked at first and released after its record knows: until then its
- * pid cannot be used anew.
+ * The agent owns everything, and here is the one place that waits for children: it may be PID 1,
+ * so it also inherits strangers. A dead child is looked at first and released after its record
+ * knows: until then its pid cannot be used anew.
  */
 
 #include "agent/agent.h"

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The guest dials the host, never the other way round, so nothing listens in the VM. A lost connection is
- * dialled again at once, then after 100 ms, doubling to a second: the host may be restarting, and there is
- * nobody else to serve.
+ * The guest dials the host, never the other way round, so nothing listens in the VM. A lost
+ * connection is dialled again at once, then after 100 ms, doubling to a second: the host may be
+ * restarting, and there is nobody else to serve.
  *
- * Who may be answered is kept by "generation". In plain mode an answer is good on any later connection of the same
- * host (GCS bridge v4 keeps its ids). With a session the unanswered requests belong to that session: a new
- * one begins a new generation, and late answers to the old one are dropped.
+ * Who may be answered is kept by "generation". In plain mode an answer is good on any later
+ * connection of the same host (GCS bridge v4 keeps its ids). With a session the unanswered
+ * requests belong to that session: a new one begins a new generation, and late answers to the old
+ * one are dropped.
  */
 
 #include "agent/bridge.h"

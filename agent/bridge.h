@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The agent's end of the bridge: dials PARENT, negotiates, serves, and redials for ever. Requests are
- * handed to request.c; answers may be given at once or later, also after a reconnect.
+ * The agent's end of the bridge: dials PARENT, negotiates, serves, and redials for ever. Requests
+ * are handed to request.c; answers may be given at once or later, also after a reconnect.
  */
 
 #include "hvsocket/hvsocket.h"
@@ -28,8 +28,10 @@ struct bridge {
 	struct hv_guid session;
 };
 
-/* One request that is to be answered, exactly once: by bridge_reply() or bridge_fail(). A zeroed one
- * is nobody's: answering it does nothing. */
+/*
+ * One request that is to be answered, exactly once: by bridge_reply() or bridge_fail(). A zeroed
+ * one is nobody's: answering it does nothing.
+ */
 struct request {
 	uint32_t type;                  /* 0 = answered or none */
 	uint32_t generation;
@@ -40,8 +42,10 @@ struct request {
 int bridge_init(struct bridge *bridge, struct agent *agent, const struct hv_endpoint *parent);
 void bridge_deinit(struct bridge *bridge);
 
-/* Answers with the reply struct of the request's type; its base may be left zeroed. Clears *request.
- * An answer that cannot be delivered any more is dropped. */
+/*
+ * Answers with the reply struct of the request's type; its base may be left zeroed. Clears
+ * *request. An answer that cannot be delivered any more is dropped.
+ */
 void bridge_reply(struct bridge *bridge, struct request *request, void *reply);
 void bridge_fail(struct bridge *bridge, struct request *request, const struct fault *fault);
 /* Success with the base members only. */

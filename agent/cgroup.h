@@ -61,8 +61,8 @@ int cgroup_pids(struct cgroup *cgroup, pid_t **ret, size_t *ret_count);
 /* Fills all but agent; lists live in the arena. */
 int cgroup_statistics(struct cgroup *cgroup, struct arena *arena, struct statistics_v2 *ret);
 /*
- * Whether it has a directory of its own in the v1 hierarchy of these controllers ("cpu,cpuacct", or a
- * "name=…"), or else is in that of the agent there.
+ * Whether it has a directory of its own in the v1 hierarchy of these controllers ("cpu,cpuacct",
+ * or a "name=…"), or else is in that of the agent there.
  */
 bool cgroup_has(const struct cgroup *cgroup, const char *controllers);
 /* Path below the cgroup mount, as in cgroupsPath; borrowed. */

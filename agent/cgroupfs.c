@@ -6,10 +6,10 @@
  * Where version 2 is alone, that is the one hierarchy. Where version 1 is about, it is what
  * machines of that kind have: a tmpfs with a directory for each hierarchy (named after its
  * controllers, "cpu,cpuacct", with a link for each of several), and the v2 hierarchy as
- * "unified". A hierarchy in which the container has no cgroup of its own is left out: there it would see
- * and could write the agent's. In a cgroup namespace each is mounted afresh, because the kernel then shows its own
- * subtree; without one it is the container's own cgroup, bound, so that nobody else's can be
- * seen.
+ * "unified". A hierarchy in which the container has no cgroup of its own is left out: there it
+ * would see and could write the agent's. In a cgroup namespace each is mounted afresh, because
+ * the kernel then shows its own subtree; without one it is the container's own cgroup, bound, so
+ * that nobody else's can be seen.
  */
 
 #include "agent/mount.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A container's life. Creation ends when its init waits for its start, deletion when nothing is left in its
- * cgroup: both are events (a report of the child, cgroup.events), so neither blocks the loop and
- * neither polls.
+ * A container's life. Creation ends when its init waits for its start, deletion when nothing is
+ * left in its cgroup: both are events (a report of the child, cgroup.events), so neither blocks
+ * the loop and neither polls.
  */
 
 #include "agent/container.h"
@@ -459,7 +459,10 @@ static void exec_connected(struct process *process, int error)
 		process_fail(process, &fault);
 }
 
-/* Plain mode: the limits are the container's, and so is the user unless one is named (GCS bridge v4). */
+/*
+ * Plain mode: the limits are the container's, and so is the user unless one is named (GCS bridge
+ * v4).
+ */
 static void inherit_as_gcs(const struct container *container, struct oci_process *process)
 {
 	const struct oci_process *init = container->spec->process;

@@ -57,7 +57,10 @@ int container_exec(struct container *container, struct arena *arena,
                    struct fault *fault);
 int container_freeze(struct container *container, bool frozen, struct request *request,
                      struct fault *fault);
-/* DeleteContainerState: kills what is left, removes the cgroup, forgets the id whatever the outcome. */
+/*
+ * DeleteContainerState: kills what is left, removes the cgroup, forgets the id whatever the
+ * outcome.
+ */
 int container_delete(struct container *container, struct request *request, struct fault *fault);
 
 /* Told by process.c. */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A process goes through: cloned → (init: ready → start) → running → reaped, and its record stays until the
- * host has heard of the exit and its output has ended. An init's record stays as long as its container.
+ * A process goes through: cloned → (init: ready → start) → running → reaped, and its record stays
+ * until the host has heard of the exit and its output has ended. An init's record stays as long
+ * as its container.
  *
- * Two channels tell of a child: its report socket and the reaper. Which of them speaks first is a matter of
- * luck, so an exit first drains the reports.
+ * Two channels tell of a child: its report socket and the reaper. Which of them speaks first is a
+ * matter of luck, so an exit first drains the reports.
  */
 
 #include "agent/process.h"

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * One process that the host knows: a container's init, an exec in a container, or a process of the VM
- * itself. It is known by its pid in the agent's pid namespace.
+ * One process that the host knows: a container's init, an exec in a container, or a process of
+ * the VM itself. It is known by its pid in the agent's pid namespace.
  */
 
 #include "agent/child.h"
@@ -63,8 +63,8 @@ int process_wait(struct process *process, struct request *request, uint32_t time
 int process_signal(struct process *process, int signal, enum signal_scope scope,
                    struct fault *fault);
 /*
- * Connects the standard streams as the host asked for; connected() follows, from here or from the loop, and
- * spawns or starts the process, or answers with process_fail().
+ * Connects the standard streams as the host asked for; connected() follows, from here or from the
+ * loop, and spawns or starts the process, or answers with process_fail().
  */
 void process_connect(struct process *process, const struct execute_settings *settings,
                      void (*connected)(struct process *process, int error));

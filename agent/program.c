@@ -78,7 +78,10 @@ static int look_at(const char *path, struct fault *fault)
 	struct stat st;
 	if (stat(path, &st) < 0)
 		return fault_errno(fault, -errno, "exec: \"%s\": stat %s", path, path);
-	/* EACCES, as from execve(2): callers search the text for that, and make an exit status of it. */
+	/*
+	 * EACCES, as from execve(2): callers search the text for that, and make an exit status of
+	 * it.
+	 */
 	if (S_ISDIR(st.st_mode))
 		return fault_set(fault, -EACCES, HRESULT_FAIL,
 		                 "exec: \"%s\": permission denied: it is a directory", path);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A Properties document is a JSON object inside a string, with one member per property asked for. Each
- * property's table writes an object of its own; here their members are strung together.
+ * A Properties document is a JSON object inside a string, with one member per property asked for.
+ * Each property's table writes an object of its own; here their members are strung together.
  */
 
 #include "agent/properties.h"

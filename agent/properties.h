@@ -5,7 +5,10 @@
 
 #include "agent/container.h"
 
-/* The Properties document as text in the arena; unknown types are left out. query NULL = nothing asked. */
+/*
+ * The Properties document as text in the arena; unknown types are left out. query NULL = nothing
+ * asked.
+ */
 int properties_answer(struct agent *agent, struct container *container,
                       const struct property_query *query, struct arena *arena,
                       const char **ret, struct fault *fault);

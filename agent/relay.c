@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Plain mode ends a stream with a half-close and waits for the host's close: that order is what makes output
- * complete when the exit is answered. Look-alikes of vsock do not all carry a half-close, so there the wait
- * is bounded: everything was handed to the transport by then.
+ * Plain mode ends a stream with a half-close and waits for the host's close: that order is what
+ * makes output complete when the exit is answered. Look-alikes of vsock do not all carry a
+ * half-close, so there the wait is bounded: everything was handed to the transport by then.
  */
 
 #include "agent/relay.h"

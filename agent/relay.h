@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * Plain mode's stdio connections: dialling them one after the other, and copying between one of them
- * and a pipe or pty, with the closing handshake of GCS bridge v4 (PROTOCOL.md, "Stdio over ports").
+ * Plain mode's stdio connections: dialling them one after the other, and copying between one of
+ * them and a pipe or pty, with the closing handshake of GCS bridge v4 (PROTOCOL.md, "Stdio over
+ * ports").
  */
 
 #include "hvsocket/hvsocket.h"
@@ -32,9 +33,9 @@ int dialer_start(struct dialer *dialer, struct loop *loop, const struct hv_machi
 void dialer_deinit(struct dialer *dialer);
 
 /*
- * One direction. Bytes are copied from `from` to `to` through at most 64 KiB. When `from` ends, an output relay
- * half-closes the socket and waits for the host's close, bounded where the transport may not carry a
- * half-close; an input relay closes the pipe.
+ * One direction. Bytes are copied from `from` to `to` through at most 64 KiB. When `from` ends,
+ * an output relay half-closes the socket and waits for the host's close, bounded where the
+ * transport may not carry a half-close; an input relay closes the pipe.
  */
 struct relay {
 	struct source from, to;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * One row per message: what it does here and whether it needs a session. Refusal comes before parsing: a
- * message that is unknown, or not allowed in the connection's present state, is answered without a look at
- * its body. A handler gets the decoded struct and either answers, keeps the request for later (taking it by
- * clearing it), or returns an error with a fault, which is then the answer.
+ * One row per message: what it does here and whether it needs a session. Refusal comes before
+ * parsing: a message that is unknown, or not allowed in the connection's present state, is
+ * answered without a look at its body. A handler gets the decoded struct and either answers,
+ * keeps the request for later (taking it by clearing it), or returns an error with a fault, which
+ * is then the answer.
  */
 
 #include "agent/request.h"
@@ -421,7 +422,10 @@ int request_handle(struct agent *agent, const struct frame *frame, const char *p
 	struct call call = {
 		.agent = agent,
 		.request = {
-			/* Never 0, so that even that is answered; the answer's kind is forced anyway. */
+			/*
+			 * Never 0, so that even that is answered; the answer's kind is forced
+			 * anyway.
+			 */
 			.type = frame->type | FRAME_REQUEST,
 			.generation = bridge->generation,
 			.id = frame->id,

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A stream is attached when the program runs, not before: what an exec that fails would have said goes
- * into the answer. From then on nothing here waits: output is read when it can leave (oci/stream.h),
- * input is granted as it is written, and the exit carries offsets.
+ * A stream is attached when the program runs, not before: what an exec that fails would have said
+ * goes into the answer. From then on nothing here waits: output is read when it can leave
+ * (oci/stream.h), input is granted as it is written, and the exit carries offsets.
  *
- * A terminal is different. When its session leader exits, the kernel hangs it up and the master reads
- * EIO behind the last byte, so END tells where the output ends. Now and then a process that was left
- * behind still holds it. Then, and only then, the line discipline gets a few milliseconds to settle,
- * and the offset is told in a notification, so that the host need not wait for the stranger.
+ * A terminal is different. When its session leader exits, the kernel hangs it up and the master
+ * reads EIO behind the last byte, so END tells where the output ends. Now and then a process that
+ * was left behind still holds it. Then, and only then, the line discipline gets a few
+ * milliseconds to settle, and the offset is told in a notification, so that the host need not
+ * wait for the stranger.
  */
 
 #include "agent/stdio.h"

@@ -64,8 +64,8 @@ void stdio_leave_out(struct stdio *stdio, const struct process_parameters *wante
 /* The program runs: lets bytes flow and closes what nobody asked for. */
 int stdio_start(struct stdio *stdio);
 /*
- * The process was reaped: nothing is read for it any more. Fills the offsets that the host must have
- * delivered before it tells of the exit (absent on a terminal).
+ * The process was reaped: nothing is read for it any more. Fills the offsets that the host must
+ * have delivered before it tells of the exit (absent on a terminal).
  */
 void stdio_exited(struct stdio *stdio, struct stream_offsets *ret);
 /* No relay of plain mode flows any more: only then may the exit be answered. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Bundles and scratch directories hold what containers wrote, so removal trusts nothing in them: every step
- * is relative to an open directory, links are unlinked and never followed, and a mount that is
- * still there is left alone.
+ * Bundles and scratch directories hold what containers wrote, so removal trusts nothing in them:
+ * every step is relative to an open directory, links are unlinked and never followed, and a mount
+ * that is still there is left alone.
  */
 
 #include "agent/tree.h"

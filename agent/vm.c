@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A VM process is described by ProcessParameters of the bridge instead of an OCI process; it is turned into
- * one here, so that there is one way to run anything.
+ * A VM process is described by ProcessParameters of the bridge instead of an OCI process; it is
+ * turned into one here, so that there is one way to run anything.
  */
 
 #include "agent/vm.h"

@@ -196,7 +196,10 @@ int hv_handshake(int fd, const struct hv_endpoint *endpoint, struct hv_handshake
 }
 
 const struct transport transport_hybrid = {
-	/* OpenVMM passes a half-close on, and Cloud Hypervisor since 2026; nothing tells which it is. */
+	/*
+	 * OpenVMM passes a half-close on, and Cloud Hypervisor since 2026; nothing tells which it
+	 * is.
+	 */
 	.capabilities = { .half_close = false, .peer_identity = true, .service_guid = true },
 	.needs_port = true,
 	.listen = hybrid_listen,

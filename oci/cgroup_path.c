@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The forms that linux.cgroupsPath comes in. systemd's is made into directories as systemd would make
- * them: whoever looks for a unit's cgroup finds it where it expects it.
+ * The forms that linux.cgroupsPath comes in. systemd's is made into directories as systemd would
+ * make them: whoever looks for a unit's cgroup finds it where it expects it.
  */
 
 #include "oci/cgroup_path.h"

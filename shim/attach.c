@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Whoever started us knows our pid only, so it stands for the process in the container: signals that come here
- * go there, its exit status becomes ours, and if we are killed it is. The standard streams are not
- * here: the sandbox process has them.
+ * Whoever started us knows our pid only, so it stands for the process in the container: signals
+ * that come here go there, its exit status becomes ours, and if we are killed it is. The standard
+ * streams are not here: the sandbox process has them.
  */
 
 #include "shim/attach.h"
@@ -32,7 +32,10 @@ int attach(const struct attachment *attachment, pid_t proxy, struct fault *fault
 	return client_send(attachment->client, CONTROL_ATTACH, &request, NULL, 0, fault);
 }
 
-/* All that can be passed on. Those of our own faults, of our children and of job control stay ours. */
+/*
+ * All that can be passed on. Those of our own faults, of our children and of job control stay
+ * ours.
+ */
 static void passed_on(sigset_t *set)
 {
 	static const int ours[] = {
@@ -164,8 +167,8 @@ static _Noreturn void proxy_run(struct attachment attachment, pid_t host_pid, in
 }
 
 /*
- * The answer to the second request shows that the first was taken. A process that has ended already is
- * told of before that.
+ * The answer to the second request shows that the first was taken. A process that has ended
+ * already is told of before that.
  */
 static int make_known(const struct attachment *attachment, pid_t proxy, struct go *ret,
                       struct fault *fault)

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Standing in for a process of a container: in the foreground (run, exec), or as the proxy that a caller
- * of create or exec --detach watches by its pid.
+ * Standing in for a process of a container: in the foreground (run, exec), or as the proxy that a
+ * caller of create or exec --detach watches by its pid.
  */
 
 #include "shim/client.h"
@@ -20,16 +20,20 @@ struct attachment {
  * kills the process.
  */
 int attach(const struct attachment *attachment, pid_t proxy, struct fault *fault);
-/* Blocks the signals that attach_wait() passes on. Before the process starts, so that none is lost. */
+/*
+ * Blocks the signals that attach_wait() passes on. Before the process starts, so that none is
+ * lost.
+ */
 void attach_block_signals(void);
 /* Passes signals on until the exit; returns its status (0…255), or a negative errno. */
 int attach_wait(const struct attachment *attachment, struct fault *fault);
 
 /*
- * Leaves a proxy behind: a child that passes signals on and exits with the process's status, in a session
- * of its own (with terminal_fd as its controlling terminal, if that is one). host_pid: where it can, the
- * proxy joins that process's namespaces, since callers look for the container behind the pid they
- * know. Returns when it is known to the sandbox; the connection is the proxy's from then on.
+ * Leaves a proxy behind: a child that passes signals on and exits with the process's status, in a
+ * session of its own (with terminal_fd as its controlling terminal, if that is one). host_pid:
+ * where it can, the proxy joins that process's namespaces, since callers look for the container
+ * behind the pid they know. Returns when it is known to the sandbox; the connection is the
+ * proxy's from then on.
  */
 int proxy_leave(const struct attachment *attachment, pid_t host_pid, pid_t *ret_pid,
                 struct fault *fault);

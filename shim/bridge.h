@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The host's end of the bridge: listens, negotiates a session with the agent that dials, and matches
- * answers to requests. Everything that comes in is a guest's and may be meant to harm.
+ * The host's end of the bridge: listens, negotiates a session with the agent that dials, and
+ * matches answers to requests. Everything that comes in is a guest's and may be meant to harm.
  *
  * The session is not resumed: when the connection is lost, every request that is under way fails
  * once, streams end, and the agent dials again for a new session in which the containers live on.
@@ -17,8 +17,8 @@ struct bridge;
 struct bridge_call;
 
 /*
- * The end of a request: reply is the reply struct of its message, gone after the call; or it is NULL
- * and the fault says why. Called from the loop, once.
+ * The end of a request: reply is the reply struct of its message, gone after the call; or it is
+ * NULL and the fault says why. Called from the loop, once.
  */
 typedef void bridge_answer_fn(struct bridge_call *call, const void *reply,
                               const struct fault *fault);
@@ -33,7 +33,10 @@ struct bridge_call {
 
 struct bridge_ops {
 	void (*ready)(struct bridge *bridge);   /* negotiated: requests can be made */
-	/* The connection is over, or was never made right; requests have failed, streams have ended. */
+	/*
+	 * The connection is over, or was never made right; requests have failed, streams have
+	 * ended.
+	 */
 	void (*lost)(struct bridge *bridge, const struct fault *fault);
 	void (*notification)(struct bridge *bridge, const struct notification *notification);
 };

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Everything in config.json is read at create; what changes in the file later has no effect. Relative paths
- * start from the bundle, which a partition need not know, so they become absolute here.
+ * Everything in config.json is read at create; what changes in the file later has no effect.
+ * Relative paths start from the bundle, which a partition need not know, so they become absolute
+ * here.
  */
 
 #include "shim/bundle.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Callers of OCI runtimes look at three things: the exit status, one line on stderr, and the last line of
- * --log. So every failure travels up to cli_main() as a fault and is told there, once, to both.
+ * Callers of OCI runtimes look at three things: the exit status, one line on stderr, and the last
+ * line of --log. So every failure travels up to cli_main() as a fault and is told there, once, to
+ * both.
  */
 
 #include "shim/cli.h"

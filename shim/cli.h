@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * The command line: a table of verbs, each with a table of options. Options are parsed into one struct of
- * the verb's own; parsing stops at the first operand, so that `exec ID CMD -x` belongs to CMD.
+ * The command line: a table of verbs, each with a table of options. Options are parsed into one
+ * struct of the verb's own; parsing stops at the first operand, so that `exec ID CMD -x` belongs
+ * to CMD.
  */
 
 #include "oci/fault.h"

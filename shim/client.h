@@ -26,8 +26,8 @@ int client_send(struct client *client, enum control_type type,
                 const struct control_request *request, const int *fds, size_t fd_count,
                 struct fault *fault);
 /*
- * The next frame: a reply or an event. A reply with a Result other than 0 is a negative errno with the
- * fault of the sandbox. *ret_type is the frame's type; reply and event may be NULL.
+ * The next frame: a reply or an event. A reply with a Result other than 0 is a negative errno
+ * with the fault of the sandbox. *ret_type is the frame's type; reply and event may be NULL.
  */
 int client_receive(struct client *client, uint32_t *ret_type, struct control_reply *reply,
                    struct control_event *event, struct fault *fault);

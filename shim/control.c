@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The tables of the control socket's messages. Names are in the bridge's PascalCase, so that one who
- * reads a capture of either need not switch; both ends are ours and of one version, so nothing here
- * is kept for strangers.
+ * The tables of the control socket's messages. Names are in the bridge's PascalCase, so that one
+ * who reads a capture of either need not switch; both ends are ours and of one version, so
+ * nothing here is kept for strangers.
  */
 
 #include "shim/control.h"

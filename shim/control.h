@@ -2,12 +2,13 @@
 #pragma once
 
 /*
- * The control socket of a sandbox process: what the command line (and later the containerd shim) asks
- * of it. The same frames and JSON as the bridge; fds travel as SCM_RIGHTS with the request that names
- * them. A failed request's reply has Result and ErrorMessage like one of the bridge.
+ * The control socket of a sandbox process: what the command line (and later the containerd shim)
+ * asks of it. The same frames and JSON as the bridge; fds travel as SCM_RIGHTS with the request
+ * that names them. A failed request's reply has Result and ErrorMessage like one of the bridge.
  *
- * Every request gets exactly one reply with its ID. Wait and Attach are answered when the process has
- * exited and all its output is delivered. Events are notifications (ID of the Events request).
+ * Every request gets exactly one reply with its ID. Wait and Attach are answered when the process
+ * has exited and all its output is delivered. Events are notifications (ID of the Events
+ * request).
  */
 
 #include "oci/json.h"

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Requests to the agent that carry documents the host passes on as text: it has no need to understand
- * them, and what it does not understand must not get lost.
+ * Requests to the agent that carry documents the host passes on as text: it has no need to
+ * understand them, and what it does not understand must not get lost.
  */
 
 #include "shim/bridge.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The runtime specification wants these in the runtime's namespaces, which are the host's, so the command that the
- * caller waits for runs them. createContainer and startContainer go to the agent with the spec.
+ * The runtime specification wants these in the runtime's namespaces, which are the host's, so the
+ * command that the caller waits for runs them. createContainer and startContainer go to the agent
+ * with the spec.
  */
 
 #include "shim/hooks.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * create, start, run, delete. A failure at any step undoes the steps before it in reverse order, so that nothing is
- * left behind: the container in the partition, its state directory; the partition ends by itself with
- * its last container.
+ * create, start, run, delete. A failure at any step undoes the steps before it in reverse order,
+ * so that nothing is left behind: the container in the partition, its state directory; the
+ * partition ends by itself with its last container.
  */
 
 #include "oci/spec.h"
@@ -442,8 +442,10 @@ static int verb_delete(struct cli *cli, void *options, int argc, char **argv, st
 	struct fault ignored;
 	int error = client_connect_container(&client, &cli->state, id, &record, fault);
 	if (!error) {
-		/* The hooks are in the state directory, which goes. A spec that cannot be read any more
-		 * must not keep the container alive. */
+		/*
+		 * The hooks are in the state directory, which goes. A spec that cannot be read
+		 * any more must not keep the container alive.
+		 */
 		bundle_load_saved(&bundle, &cli->state, id, record.bundle, &ignored);
 		error = finish(cli, &client, &bundle, id, force, fault);
 	} else if (record.partition && (error == -ENOENT || error == -ECONNREFUSED)) {

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The local partition: no VM, but an agent that is process 1 of pid, mount, uts and ipc namespaces of
- * its own on this kernel. It needs nothing but the kernel, so it is what one tries first, what runs in
- * CI and what runs where there is no virtualisation.
+ * The local partition: no VM, but an agent that is process 1 of pid, mount, uts and ipc
+ * namespaces of its own on this kernel. It needs nothing but the kernel, so it is what one tries
+ * first, what runs in CI and what runs where there is no virtualisation.
  *
  * What a VM has for nothing must be seen to here. The agent and all its containers die with the
- * sandbox process (parent death signal; the rest of a pid namespace goes with its process 1), and the
- * agent's program is executed from a read-only view of its mount: a container that gets hold of
- * /proc/<agent>/exe cannot open it for writing, not even when the agent has gone and the file is no
- * longer busy (CVE-2019-5736).
+ * sandbox process (parent death signal; the rest of a pid namespace goes with its process 1), and
+ * the agent's program is executed from a read-only view of its mount: a container that gets hold
+ * of /proc/<agent>/exe cannot open it for writing, not even when the agent has gone and the file
+ * is no longer busy (CVE-2019-5736).
  */
 
 #include "shim/partition.h"
@@ -89,7 +89,10 @@ static void fail(const char *step)
 	_exit(127);
 }
 
-/* The parent death signal is for deaths from now on; the pipe to a parent that is dead has no reader. */
+/*
+ * The parent death signal is for deaths from now on; the pipe to a parent that is dead has no
+ * reader.
+ */
 static bool parent_died(void)
 {
 	struct pollfd output = { .fd = STDERR_FILENO };

@@ -5,8 +5,8 @@
  * [prefix, line, prefix, line, …] whose prefixes are one text, because what arrives together gets
  * one time stamp. Only the beginning of an unfinished line is kept.
  *
- * Rotation happens between two lines, and before one that would not fit any more, so files are never
- * longer than asked for, unless by a single line.
+ * Rotation happens between two lines, and before one that would not fit any more, so files are
+ * never longer than asked for, unless by a single line.
  */
 
 #include "shim/logfile.h"

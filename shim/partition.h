@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A partition: a VM, or what stands in for one. Drivers differ in how it is started and how its agent
- * reaches us; everything else in the sandbox process is the same for all.
+ * A partition: a VM, or what stands in for one. Drivers differ in how it is started and how its
+ * agent reaches us; everything else in the sandbox process is the same for all.
  */
 
 #include "hvsocket/hvsocket.h"
@@ -23,7 +23,9 @@ struct partition_driver {
 	void (*collect)(struct partition *partition, char *text, size_t size);
 	/* Where its agent reaches us on a port. */
 	int (*endpoint)(struct partition *partition, uint32_t port, struct hv_endpoint *ret);
-	/* The pid here of a process that the agent knows by another; 0 where that cannot be told. */
+	/*
+	 * The pid here of a process that the agent knows by another; 0 where that cannot be told.
+	 */
 	pid_t (*host_pid)(struct partition *partition, uint32_t pid);
 };
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * An exit has two moments: the agent says that the process is no more, and everything it wrote has
- * been delivered. Who waits is told at the second. Records of processes that were exec'ed stay until
- * somebody has asked how they ended, because a caller learns the number of a process only when it may
- * be over already; not more than a few dozen, because some callers never ask.
+ * An exit has two moments: the agent says that the process is no more, and everything it wrote
+ * has been delivered. Who waits is told at the second. Records of processes that were exec'ed
+ * stay until somebody has asked how they ended, because a caller learns the number of a process
+ * only when it may be over already; not more than a few dozen, because some callers never ask.
  */
 
 #include "shim/task.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * When a sandbox process is killed its agent dies with it, and with the agent, PID 1 of the partition,
- * everything that ran there. What stays are cgroups and files. Cgroups are found as the agent made them: the same
- * path below every hierarchy that is mounted.
+ * When a sandbox process is killed its agent dies with it, and with the agent, PID 1 of the
+ * partition, everything that ran there. What stays are cgroups and files. Cgroups are found as
+ * the agent made them: the same path below every hierarchy that is mounted.
  */
 
 #include "shim/remains.h"

@@ -3,11 +3,11 @@
 /*
  * What holds everything together: the order of birth and death.
  *
- * Birth is in the way of every `hvrun run`, so the agent is started first and everything else is done
- * while it boots. Death has three causes. The last container was deleted: the state directory goes
- * before the caller hears of it, then the agent. Somebody wants us to end: everybody who waits is told
- * first. The agent died: whoever waited is told, but the containers stay, as stopped ones, until they
- * are deleted.
+ * Birth is in the way of every `hvrun run`, so the agent is started first and everything else is
+ * done while it boots. Death has three causes. The last container was deleted: the state
+ * directory goes before the caller hears of it, then the agent. Somebody wants us to end:
+ * everybody who waits is told first. The agent died: whoever waited is told, but the containers
+ * stay, as stopped ones, until they are deleted.
  *
  * The bridge and the exit of the agent are two events of one death, in either order. What the agent
  * said last is still in the connection, so only when both have come is it over.

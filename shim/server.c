@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * One row per request: which states a container must be in, and what is done. A request that is taken
- * lives as a struct pending until it is answered; if its client goes first, it is nobody's and its
- * answer is dropped. Two kinds end with their client: waiting, which is pointless then, and attaching,
- * whose client stands for the process and takes it along.
+ * One row per request: which states a container must be in, and what is done. A request that is
+ * taken lives as a struct pending until it is answered; if its client goes first, it is nobody's
+ * and its answer is dropped. Two kinds end with their client: waiting, which is pointless then,
+ * and attaching, whose client stands for the process and takes it along.
  */
 
 #include "shim/server.h"

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The control socket: who connects may ask for anything in control.h. Answers come when they come; no
- * client holds up another.
+ * The control socket: who connects may ask for anything in control.h. Answers come when they
+ * come; no client holds up another.
  */
 
 #include "hvsocket/hvsocket.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The state directory. It is the meeting place of processes that know nothing of each other but an id,
- * so mkdir(2) decides who creates, rename(2) makes a record appear whole, and a process is known by
- * its pid and start time, because a pid alone may be somebody else's tomorrow.
+ * The state directory. It is the meeting place of processes that know nothing of each other but
+ * an id, so mkdir(2) decides who creates, rename(2) makes a record appear whole, and a process is
+ * known by its pid and start time, because a pid alone may be somebody else's tomorrow.
  *
  * It lies on a tmpfs and what it describes does not outlive the machine: nothing is synced.
  */

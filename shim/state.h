@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What is kept on disk below --root (default /run/hvrun), so that commands find the sandbox process of
- * a container and can clean up after one that died:
+ * What is kept on disk below --root (default /run/hvrun), so that commands find the sandbox
+ * process of a container and can clean up after one that died:
  *
  *   containers/<id>/state.json      struct container_record; written before the container exists
  *   containers/<id>/config.json     the spec as it was at create
@@ -13,7 +13,8 @@
  *   partitions/<id>/agent.log       the agent's own log
  *   partitions/<id>/vm_1073741824   the bridge's socket (hybrid base "vm")
  *
- * Directories are 0700. Sockets are reached through an fd of their directory, so --root may be long.
+ * Directories are 0700. Sockets are reached through an fd of their directory, so --root may be
+ * long.
  */
 
 #include "oci/fault.h"

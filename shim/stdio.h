@@ -38,14 +38,17 @@ struct stdio {
 int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, struct logfile *log,
               void (*progress)(struct stdio *stdio), void *owner);
 /*
- * Opens the streams on the channel and names them for ExecuteProcess, to be sent next. first_id: the
- * first of three ids.
+ * Opens the streams on the channel and names them for ExecuteProcess, to be sent next. first_id:
+ * the first of three ids.
  */
 int stdio_attach(struct stdio *stdio, struct channel *channel, uint64_t first_id,
                  struct stdio_streams *ret);
 /* The request that named them was refused: there are no streams. */
 void stdio_forget(struct stdio *stdio);
-/* The process has exited: input ends; output goes on to the offsets at least. NULL: none are known. */
+/*
+ * The process has exited: input ends; output goes on to the offsets at least. NULL: none are
+ * known.
+ */
 void stdio_exited(struct stdio *stdio, const struct stream_offsets *offsets);
 /* A StreamOffset notification: true if it was for a stream of this process. */
 bool stdio_offset(struct stdio *stdio, uint64_t stream, uint64_t offset);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The life of a container on the host's side. What the agent answers may come late, in any order and
- * not at all; so an operation under way holds a reference to its container, and looks when the answer
- * comes whether there is still something that it is good for.
+ * The life of a container on the host's side. What the agent answers may come late, in any order
+ * and not at all; so an operation under way holds a reference to its container, and looks when
+ * the answer comes whether there is still something that it is good for.
  *
- * An init is watched from the moment it exists, before it is started: it may be killed while it waits.
+ * An init is watched from the moment it exists, before it is started: it may be killed while it
+ * waits.
  */
 
 #include "shim/task.h"

@@ -2,12 +2,13 @@
 #pragma once
 
 /*
- * Containers and processes as the sandbox process knows them: the host's side of the truth. What runs
- * is the agent's to say; who waits for what, when an exit may be told and what a caller is answered
- * is decided here.
+ * Containers and processes as the sandbox process knows them: the host's side of the truth. What
+ * runs is the agent's to say; who waits for what, when an exit may be told and what a caller is
+ * answered is decided here.
  *
- * Every operation takes a struct task_request, which it answers exactly once: from the loop, or from
- * within the call. An operation that returns a negative errno has set the fault and will not answer.
+ * Every operation takes a struct task_request, which it answers exactly once: from the loop, or
+ * from within the call. An operation that returns a negative errno has set the fault and will not
+ * answer.
  */
 
 #include "oci/log.h"
@@ -115,8 +116,10 @@ const char *container_status_name(enum container_status status);
 /* pid 0: the init. NULL: no such process. */
 struct process *container_process(struct container *container, uint32_t pid);
 
-/* Operations. They take the fds, also when they fail. Which states a container must be in for which is
- * the caller's to check (server.c). */
+/*
+ * Operations. They take the fds, also when they fail. Which states a container must be in for
+ * which is the caller's to check (server.c).
+ */
 int task_create(struct task *task, const struct control_request *wanted, int fd[static STDIO_COUNT],
                 struct task_request *request, struct fault *fault);
 int task_start(struct container *container, struct task_request *request, struct fault *fault);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Line editing, echo and signals from keys belong to the container's terminal, so the one on this side is
- * raw. It must be put back on every way out: exit(3) does it, and the signals that would end us are
- * waited for, not suffered (shim/attach.c).
+ * Line editing, echo and signals from keys belong to the container's terminal, so the one on this
+ * side is raw. It must be put back on every way out: exit(3) does it, and the signals that would
+ * end us are waited for, not suffered (shim/attach.c).
  */
 
 #include "shim/terminal.h"

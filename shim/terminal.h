@@ -11,7 +11,7 @@ void terminal_restore(void);
 /* Rows and columns; false when fd is no terminal. */
 bool terminal_size(int fd, uint16_t *ret_height, uint16_t *ret_width);
 /*
- * --console-socket: opens a pty, sends its master over the unix socket at path and keeps the slave, in
- * raw mode (the container's own terminal does the line discipline).
+ * --console-socket: opens a pty, sends its master over the unix socket at path and keeps the
+ * slave, in raw mode (the container's own terminal does the line discipline).
  */
 int terminal_hand_out(const char *path, int *ret_slave, struct fault *fault);
