@@ -3,12 +3,13 @@
 /*
  * The guest dials the host, never the other way round, so nothing listens in the VM. A lost
  * connection is dialled again at once, then after 100 ms, doubling to a second: the host may be
- * restarting, and there is nobody else to serve.
+ * restarting, and there is nobody else to serve. Only whoever has negotiated is dialled again at
+ * once, so that something that accepts and hangs up does not keep us busy.
  *
  * Who may be answered is kept by "generation". In plain mode an answer is good on any later
- * connection of the same host (GCS bridge v4 keeps its ids). With a session the unanswered
- * requests belong to that session: a new one begins a new generation, and late answers to the old
- * one are dropped.
+ * connection of the same host (GCS bridge v4 keeps its ids); what cannot be said now waits until
+ * that one is negotiated. With a session the unanswered requests belong to that session, which
+ * ends with its connection: late answers to it are dropped.
  */
 
 #include "agent/bridge.h"
@@ -21,6 +22,7 @@
 
 #define REDIAL_FIRST 100
 #define REDIAL_MAX 1000
+#define LATE_MAX (1u << 20)
 
 static void bridge_dial(struct bridge *bridge);
 
@@ -56,6 +58,8 @@ static void bridge_lost(struct channel *channel, int error)
 	         error ? errno_text(error) : " (closed by the host)");
 	bridge->connected = false;
 	bridge->negotiated = false;
+	if (bridge->has_session)
+		bridge_begin_generation(bridge);
 	channel_deinit(channel);
 	bridge_redial(bridge);
 }
@@ -75,7 +79,8 @@ static void bridge_connected(struct bridge *bridge, int fd)
 		return;
 	}
 	bridge->connected = true;
-	bridge->redial_delay = 0;
+	bridge->connections++;
+	bridge->redial_delay = REDIAL_FIRST;
 	log_debug("bridge: connected");
 }
 
@@ -124,6 +129,7 @@ int bridge_init(struct bridge *bridge, struct agent *agent, const struct hv_endp
 		.dialing = SOURCE_NULL,
 		.redial = TIMER_NULL,
 		.channel = CHANNEL_NULL,
+		.late = BUF(LATE_MAX),
 	};
 	hv_machine_probe(&bridge->machine);
 	int error = timer_init(&bridge->redial, &agent->loop, bridge_redial_due);
@@ -139,29 +145,97 @@ void bridge_deinit(struct bridge *bridge)
 	timer_deinit(&bridge->redial);
 	if (bridge->connected)
 		channel_deinit(&bridge->channel);
-	bridge->connected = false;
+	bridge->connected = bridge->negotiated = false;
+	buf_deinit(&bridge->late);
+	bridge->late.limit = 0;
 }
 
-static bool bridge_deliverable(const struct bridge *bridge, const struct request *request)
+void bridge_begin_generation(struct bridge *bridge)
 {
-	return request->type && bridge->connected && request->generation == bridge->generation;
+	bridge->generation++;
+	buf_deinit(&bridge->late);
+	for (struct process *p = bridge->agent->processes; p; p = p->next)
+		process_forget_waiters(p);
 }
 
-static void bridge_send(struct bridge *bridge, const struct request *request, struct buf *payload)
+/* False also when the connection is dead, but not buried. */
+static bool bridge_up(const struct bridge *bridge)
 {
-	int error = channel_send(&bridge->channel, MESSAGE_RESPONSE(request->type), request->id,
-	                         buf_head(payload), buf_length(payload));
+	return bridge->connected && !bridge->channel.failed && !bridge->channel.send_error;
+}
+
+/* Whoever asked is at the other end, and may be answered now. */
+static bool bridge_reaches(const struct bridge *bridge, const struct request *request)
+{
+	if (!bridge_up(bridge) || request->generation != bridge->generation)
+		return false;
+	return request->connection == bridge->connections || bridge->negotiated;
+}
+
+static bool bridge_keeps(const struct bridge *bridge, const struct request *request)
+{
+	return !bridge->has_session && request->generation == bridge->generation;
+}
+
+static bool bridge_keep(struct bridge *bridge, uint32_t type, uint64_t id,
+                        const struct buf *payload)
+{
+	struct frame frame = { type, (uint32_t)(FRAME_HEADER + buf_length(payload)), id };
+	uint8_t header[FRAME_HEADER];
+	if (frame.size > buf_room(&bridge->late))
+		return false;
+	frame_encode(&frame, header);
+	return !buf_append(&bridge->late, header, sizeof(header)) &&
+	       !buf_append(&bridge->late, buf_head(payload), buf_length(payload));
+}
+
+static bool bridge_send(struct bridge *bridge, const struct request *request,
+                        const struct buf *payload)
+{
+	uint32_t type = MESSAGE_RESPONSE(request->type);
+	if (!bridge_reaches(bridge, request))
+		return bridge_keep(bridge, type, request->id, payload);
+	int error = channel_send(&bridge->channel, type, request->id, buf_head(payload),
+	                         buf_length(payload));
 	if (error < 0)
 		log_error("bridge: answer to request %#x: %s", request->type, errno_text(error));
+	return error >= 0;
+}
+
+/* The size of the frame that will carry the answer; 0 = there will be none. */
+static uint32_t answer_max(const struct bridge *bridge, const struct request *request)
+{
+	if (!request->type)
+		return 0;
+	if (bridge_reaches(bridge, request))
+		return bridge->channel.max_out;
+	return bridge_keeps(bridge, request) ? FRAME_PLAIN_MAX : 0;
+}
+
+void bridge_negotiated(struct bridge *bridge)
+{
+	struct buf *late = &bridge->late;
+	struct frame frame;
+	bridge->negotiated = true;
+	bridge->redial_delay = 0;
+	while (buf_length(late) &&
+	       !frame_decode((const uint8_t *)buf_head(late), FRAME_PLAIN_MAX, &frame)) {
+		int error = channel_send(&bridge->channel, frame.type, frame.id,
+		                         buf_head(late) + FRAME_HEADER, frame.size - FRAME_HEADER);
+		if (error < 0)
+			break;
+		buf_consume(late, frame.size);
+	}
 }
 
 void bridge_fail(struct bridge *bridge, struct request *request, const struct fault *fault)
 {
-	if (bridge_deliverable(bridge, request)) {
+	uint32_t max = answer_max(bridge, request);
+	if (max) {
 		struct buf payload = BUF(FRAME_PLAIN_MAX);
 		const char *activity = request->activity_id[0] ? request->activity_id : NULL;
 		log_debug("bridge: request %#x failed: %s", request->type, fault->text);
-		int error = message_encode_fault(fault, activity, bridge->channel.max_out, &payload);
+		int error = message_encode_fault(fault, activity, max, &payload);
 		if (error < 0)
 			log_error("bridge: encoding a fault: %s", errno_text(error));
 		else
@@ -171,11 +245,13 @@ void bridge_fail(struct bridge *bridge, struct request *request, const struct fa
 	*request = (struct request){ 0 };
 }
 
-void bridge_reply(struct bridge *bridge, struct request *request, void *reply)
+bool bridge_reply(struct bridge *bridge, struct request *request, void *reply)
 {
-	if (!bridge_deliverable(bridge, request)) {
+	uint32_t max = answer_max(bridge, request);
+	bool sent = false;
+	if (!max) {
 		*request = (struct request){ 0 };
-		return;
+		return false;
 	}
 	/* Every reply struct begins with its base. */
 	struct reply_base *base = reply;
@@ -183,17 +259,18 @@ void bridge_reply(struct bridge *bridge, struct request *request, void *reply)
 	const struct message *message = message_find(request->type);
 	/* Before negotiation, and for an unknown message, there are only the base members. */
 	const struct json_type *type = message && message->reply ? message->reply : &base_reply_type;
-	struct buf payload = BUF(bridge->channel.max_out);
-	int error = message_encode(type, reply, FROM_GUEST, bridge->channel.max_out, &payload);
+	struct buf payload = BUF(max);
+	int error = message_encode(type, reply, FROM_GUEST, max, &payload);
 	if (error < 0) {
 		struct fault fault;
 		fault_errno(&fault, error, "encoding the answer");
 		bridge_fail(bridge, request, &fault);
 	} else {
-		bridge_send(bridge, request, &payload);
+		sent = bridge_send(bridge, request, &payload);
 	}
 	buf_deinit(&payload);
 	*request = (struct request){ 0 };
+	return sent;
 }
 
 void bridge_done(struct bridge *bridge, struct request *request)
@@ -204,7 +281,7 @@ void bridge_done(struct bridge *bridge, struct request *request)
 
 bool bridge_notify(struct bridge *bridge, const struct notification *notification)
 {
-	if (!bridge->connected || !bridge->negotiated)
+	if (!bridge->negotiated || !bridge_up(bridge))
 		return false;
 	const struct message *message = message_find(MESSAGE_NOTIFICATION);
 	struct buf payload = BUF(bridge->channel.max_out);

@@ -23,7 +23,9 @@ struct bridge {
 	uint64_t redial_delay;          /* milliseconds before the next attempt */
 	struct channel channel;
 	bool connected, negotiated;
+	uint32_t connections;           /* so far */
 	uint32_t generation;            /* changes when unanswered requests lose their asker */
+	struct buf late;                /* plain mode: frames of answers for the next connection */
 	bool has_session;
 	struct hv_guid session;
 };
@@ -34,7 +36,7 @@ struct bridge {
  */
 struct request {
 	uint32_t type;                  /* 0 = answered or none */
-	uint32_t generation;
+	uint32_t connection, generation;        /* of the bridge when it came */
 	uint64_t id;
 	char activity_id[HV_GUID_TEXT]; /* "" = none */
 };
@@ -44,14 +46,19 @@ void bridge_deinit(struct bridge *bridge);
 
 /*
  * Answers with the reply struct of the request's type; its base may be left zeroed. Clears
- * *request. An answer that cannot be delivered any more is dropped.
+ * *request. An answer that cannot be delivered any more is dropped, and the return is false.
  */
-void bridge_reply(struct bridge *bridge, struct request *request, void *reply);
+bool bridge_reply(struct bridge *bridge, struct request *request, void *reply);
 void bridge_fail(struct bridge *bridge, struct request *request, const struct fault *fault);
 /* Success with the base members only. */
 void bridge_done(struct bridge *bridge, struct request *request);
 /* False when there was nobody to tell. */
 bool bridge_notify(struct bridge *bridge, const struct notification *notification);
+
+/* The host has begun anew: from here on nobody waits for answers to earlier requests. */
+void bridge_begin_generation(struct bridge *bridge);
+/* After NegotiateProtocol was answered. */
+void bridge_negotiated(struct bridge *bridge);
 
 /* Whether the peer speaks our session: streams, and messages beyond GCS v4. */
 bool bridge_in_session(const struct bridge *bridge);

@@ -56,6 +56,15 @@ static void waiter_free(struct waiter *waiter)
 	free(waiter);
 }
 
+void process_forget_waiters(struct process *process)
+{
+	while (process->waiters) {
+		struct waiter *waiter = process->waiters;
+		process->waiters = waiter->next;
+		waiter_free(waiter);
+	}
+}
+
 /* Its container goes, and what was asked about it has to be answered. */
 static void fail_requests(struct process *process)
 {
@@ -262,14 +271,17 @@ static void answer_exit(struct process *process, struct request *request)
 	bool session = bridge_in_session(&process->agent->bridge);
 	/* GCS bridge v4 does not tell by which signal a process of the VM died. */
 	bool unknown = process->killed && !process->container && !session;
+	/* Of streams that another session has named nothing is known to this one. */
+	bool streams = process->stdio.generation == process->agent->bridge.generation;
+	struct stream_offsets none = { 0 };
 	char time[TIME_TEXT];
 	struct wait_reply reply = {
 		.exit_code = unknown ? UINT32_MAX : process->exit_code,
 		.exited_at = session ? time_format(&process->exited_at, time) : NULL,
-		.offsets = session ? &process->offsets : NULL,
+		.offsets = !session ? NULL : streams ? &process->offsets : &none,
 	};
-	process->told = true;
-	bridge_reply(&process->agent->bridge, request, &reply);
+	if (bridge_reply(&process->agent->bridge, request, &reply))
+		process->told = true;
 }
 
 /* In plain mode the exit waits for the closing handshake of the output. */

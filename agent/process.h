@@ -60,6 +60,8 @@ void process_exited(struct process *process, int code, int status);
 
 /* Answers when the exit may be told, at once if so. timeout in ms, WAIT_FOREVER = none. */
 int process_wait(struct process *process, struct request *request, uint32_t timeout);
+/* Those who wait are not there any more. */
+void process_forget_waiters(struct process *process);
 int process_signal(struct process *process, int signal, enum signal_scope scope,
                    struct fault *fault);
 /*

@@ -26,6 +26,9 @@ struct call {
 	struct container *container;    /* NULL when the handler's row does not ask for one */
 };
 
+/* What an answer to NegotiateProtocol takes besides the ids of the containers. */
+#define NEGOTIATION_REST 2048
+
 typedef int handler_fn(struct call *call, const void *body, struct fault *fault);
 
 struct handler {
@@ -48,12 +51,18 @@ static void session_negotiate(struct call *call, const struct session_request *a
 	};
 	struct agent *agent = call->agent;
 	struct bridge *bridge = &agent->bridge;
-	size_t count = 0;
+	/* This answer is still bound to the size of plain mode. */
+	size_t count = 0, room = FRAME_PLAIN_MAX - NEGOTIATION_REST;
 	for (struct container *c = agent->containers; c; c = c->next)
 		count++;
 	reply->containers.item = arena_array(&call->arena, count, sizeof(char *));
-	for (struct container *c = agent->containers; c && reply->containers.item; c = c->next)
+	for (struct container *c = agent->containers; c && reply->containers.item; c = c->next) {
+		size_t size = strlen(c->id) + strlen("\"\",");
+		if (size > room)
+			break;
+		room -= size;
 		reply->containers.item[reply->containers.count++] = c->id;
+	}
 	uint32_t max = asked->max_frame ? asked->max_frame : FRAME_SESSION_DEFAULT;
 	if (max < FRAME_SESSION_MIN)
 		max = FRAME_SESSION_MIN;
@@ -101,7 +110,7 @@ static int on_negotiate(struct call *call, const void *body, struct fault *fault
 	};
 	/* With a session on either side, what was not answered has lost its asker. */
 	if (asked || bridge->has_session)
-		bridge->generation++;
+		bridge_begin_generation(bridge);
 	call->request.generation = bridge->generation;
 	bridge->has_session = asked != NULL;
 	bridge->session = guid;
@@ -112,7 +121,7 @@ static int on_negotiate(struct call *call, const void *body, struct fault *fault
 	bridge_reply(bridge, &call->request, &reply);
 	if (asked)
 		bridge->channel.max_in = bridge->channel.max_out = session.max_frame;
-	bridge->negotiated = true;
+	bridge_negotiated(bridge);
 	log_info("bridge: negotiated%s", asked ? ", with a session" : "");
 	for (struct container *c = agent->containers; c; c = c->next)
 		container_tell_exit(c);
@@ -427,6 +436,7 @@ int request_handle(struct agent *agent, const struct frame *frame, const char *p
 			 * anyway.
 			 */
 			.type = frame->type | FRAME_REQUEST,
+			.connection = bridge->connections,
 			.generation = bridge->generation,
 			.id = frame->id,
 		},
