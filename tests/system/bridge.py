@@ -238,10 +238,10 @@ class Bridge:
                 raise TimeoutError(f"{what} did not come in {timeout} s")
 
     def idle(self, seconds):
-        """Handles whatever comes during that time."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            self.step(deadline - time.monotonic())
+        """Handles whatever comes during that time, and what is there already."""
+        deadline, more = time.monotonic() + seconds, 100
+        while more and self.step(deadline - time.monotonic()):
+            more -= time.monotonic() > deadline
 
     def expect_close(self, timeout=10):
         try:
