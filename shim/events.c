@@ -108,18 +108,22 @@ static int on_exit_event(struct watch *watch, struct fault *fault)
 	struct view now = watch->view;
 	now.client.arena = (struct arena)ARENA(JSON_ARENA);
 	int error = view_refresh(&now, fault);
+	/* A sandbox process that does not say any more is ending; its last events are still to come. */
 	watch->ended |= !error && view_stopped(&now);
 	forget(&now.client);
-	return error;
+	return 0;
 }
 
 static int on_event(struct watch *watch, struct fault *fault)
 {
 	struct control_event event = { 0 };
-	uint32_t type;
+	uint32_t type = 0;
 	int error = client_receive(&watch->events, &type, NULL, &event, fault);
+	/* The answer to the request itself comes when there will be no more events. */
+	if (type == MESSAGE_RESPONSE(CONTROL_EVENTS) && error == -EIO)
+		watch->ended = true;
 	if (error < 0)
-		return ended(watch, error);
+		return watch->ended ? 0 : ended(watch, error);
 	if (type == CONTROL_EVENT && event.type && event.id && !strcmp(event.id, watch->id)) {
 		error = print_event(&event, fault);
 		if (!error && !strcmp(event.type, "delete"))
