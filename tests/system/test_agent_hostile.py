@@ -121,8 +121,8 @@ BAD_SPECS = [
 
 @pytest.mark.parametrize("path, value, named", BAD_SPECS,
                          ids=[f"{n}-{row[0]}" for n, row in enumerate(BAD_SPECS)])
-def test_bad_spec(agent, plain, rootfs, path, value, named):
-    spec = config("true", rootfs=rootfs)
+def test_bad_spec(agent, plain, own_rootfs, path, value, named):
+    spec = config("true", rootfs=own_rootfs)
     change(path, value)(spec)
     cid = agent.new_id()
     with pytest.raises(b.Failed) as failed:
@@ -131,7 +131,7 @@ def test_bad_spec(agent, plain, rootfs, path, value, named):
     assert named in failed.value.text
     assert "\n" not in failed.value.text
     assert not agent.bundle(cid).exists()
-    agent.create(config("true", rootfs=rootfs), cid=cid)
+    agent.create(config("true", rootfs=own_rootfs), cid=cid)
 
 
 @pytest.mark.parametrize("missing", ["OciSpecification", "OciBundlePath", "SchemaVersion"])
@@ -369,12 +369,12 @@ def mutate(chance, value):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_mutated_requests(agent, plain, rootfs, seed):
+def test_mutated_requests(agent, plain, own_rootfs, seed):
     """Valid documents with one thing wrong. What is accepted must also go away again."""
     chance = random.Random(seed)
-    keep = [change("root.path", str(rootfs)), change("linux.cgroupsPath", "")]
+    keep = [change("root.path", str(own_rootfs)), change("linux.cgroupsPath", "")]
     for _ in range(60):
-        spec = config("true", rootfs=rootfs)
+        spec = config("true", own_rootfs=own_rootfs)
         spec["linux"]["resources"] = {"memory": {"limit": 1 << 26}, "pids": {"limit": 100}}
         spec = mutate(chance, spec)
         for again in keep:
@@ -391,7 +391,7 @@ def test_mutated_requests(agent, plain, rootfs, seed):
             agent.remove_containers()
         else:
             b.check_failure(answer)
-    agent.check_works(rootfs)
+    agent.check_works(own_rootfs)
 
 
 # States
