@@ -16,6 +16,7 @@
 #include "shim/sandbox.h"
 
 #include "oci/log.h"
+#include "shim/remains.h"
 #include "shim/server.h"
 
 #include <fcntl.h>
@@ -28,6 +29,7 @@
 #include <sys/syscall.h>
 
 #define IDLE_LIMIT 10000        /* milliseconds without ever a container */
+#define SHUTDOWN_LIMIT 5000     /* milliseconds for the agent to remove its containers */
 #define RECONNECT_LIMIT 30000   /* milliseconds without a connection to an agent that lives */
 #define OUTPUT_MAX (1u << 20)   /* bytes of agent.log; then it becomes agent.log.1 */
 #define LAST_LINE 200
@@ -51,12 +53,13 @@ struct sandbox {
 	struct bridge bridge;
 	struct task task;
 	struct server server;
-	struct timer limit;             /* IDLE_LIMIT, RECONNECT_LIMIT */
+	struct timer limit;             /* one of the limits above */
 	int ready_fd;
 	int output_fd;                  /* agent.log */
 	uint64_t output_size;
 	char last_line[LAST_LINE];      /* that the agent said */
 	bool running;                   /* the agent */
+	bool shutting_down;             /* containers are being deleted */
 	bool ending;
 	int status;
 };
@@ -107,13 +110,28 @@ static void end(struct sandbox *sandbox)
 		loop_stop(&sandbox->loop);
 }
 
-static void end_with_containers(struct sandbox *sandbox, const char *why)
+/* Whatever is in it: everybody who waits is told, while there are still connections to him. */
+static void end_at_once(struct sandbox *sandbox)
 {
 	if (sandbox->task.containers)
-		log_warning("%s: its containers are killed", why);
-	/* Proxies and waiters are answered while the control socket still has their connections. */
-	task_died(&sandbox->task, why);
+		log_warning("the containers are killed with their partition");
+	task_died(&sandbox->task, "was shut down");
 	end(sandbox);
+}
+
+/* The agent deletes its containers first, so that nothing of them stays; asked a second time, we do
+ * not wait for that. */
+static void shut_down(struct sandbox *sandbox)
+{
+	if (!sandbox->bridge.ready || !sandbox->task.containers || sandbox->shutting_down) {
+		end_at_once(sandbox);
+		return;
+	}
+	log_info("shutting down");
+	sandbox->shutting_down = true;
+	sandbox->server.ending = true;
+	timer_set(&sandbox->limit, SHUTDOWN_LIMIT);
+	task_delete_all(&sandbox->task);
 }
 
 static void start_failed(struct sandbox *sandbox, const char *text)
@@ -220,7 +238,8 @@ static void on_ready(struct bridge *bridge)
 {
 	struct sandbox *sandbox = of_bridge(bridge);
 
-	timer_set(&sandbox->limit, sandbox->task.containers ? 0 : IDLE_LIMIT);
+	if (!sandbox->shutting_down)
+		timer_set(&sandbox->limit, sandbox->task.containers ? 0 : IDLE_LIMIT);
 	tell_ready(sandbox, "", 1);
 	task_connected(&sandbox->task);
 }
@@ -233,9 +252,9 @@ static void on_bridge_lost(struct bridge *bridge, const struct fault *fault)
 		return;
 	if (sandbox->running && sandbox->ready_fd >= 0 && fault->hresult == HRESULT_NO_COMMON_VERSION)
 		start_failed(sandbox, fault->text);
-	else if (sandbox->running)
+	else if (sandbox->running && !sandbox->shutting_down)
 		timer_set(&sandbox->limit, RECONNECT_LIMIT);
-	else
+	else if (!sandbox->running)
 		partition_over(sandbox);
 }
 
@@ -254,7 +273,9 @@ static int on_limit(struct timer *timer)
 {
 	struct sandbox *sandbox = container_of(timer, struct sandbox, limit);
 
-	if (!sandbox->bridge.ready && sandbox->ready_fd >= 0) {
+	if (sandbox->shutting_down) {
+		end_at_once(sandbox);
+	} else if (!sandbox->bridge.ready && sandbox->ready_fd >= 0) {
 		start_failed(sandbox, "the agent does not answer");
 	} else if (!sandbox->bridge.ready) {
 		log_error("the agent does not come back");
@@ -281,11 +302,32 @@ static void on_emptied(struct task *task)
 	end(container_of(task, struct sandbox, task));
 }
 
-static const struct task_ops task_ops = { .event = on_event, .emptied = on_emptied };
+static void on_remains(struct task *task, const char *id)
+{
+	struct sandbox *sandbox = container_of(task, struct sandbox, task);
+	struct arena arena = ARENA(JSON_ARENA);
+	struct container_record record = { 0 };
+	struct fault fault = FAULT_NULL;
+	int r = state_container_load(&sandbox->state, id, &arena, &record, &fault);
+
+	/* Containers that others manage have no record here, and nothing is known about their cgroup. */
+	if (r >= 0) {
+		r = remains_remove_cgroups(id, record.cgroups_path);
+		if (r < 0)
+			log_warning("remove the cgroups of container %s: %s", id, errno_text(r));
+	}
+	arena_free(&arena);
+}
+
+static const struct task_ops task_ops = {
+	.event = on_event,
+	.emptied = on_emptied,
+	.remains = on_remains,
+};
 
 static void on_shutdown(struct server *server)
 {
-	end_with_containers(container_of(server, struct sandbox, server), "was shut down");
+	shut_down(container_of(server, struct sandbox, server));
 }
 
 static void on_describe(struct server *server, struct buf *out)
@@ -323,7 +365,7 @@ static int on_signal(struct signals *signals, int signal)
 	if (signal == SIGUSR1)
 		dump_to_log(sandbox);
 	else
-		end_with_containers(sandbox, "was shut down");
+		shut_down(sandbox);
 	return 0;
 }
 

@@ -461,6 +461,7 @@ static void abandon(struct pending *pending)
 		return;
 	if (pending->type == CONTROL_ATTACH) {
 		log_debug("the proxy of process %u has gone", process->pid);
+		process->proxy = 0;
 		task_kill(process);
 	}
 	task_cancel(&pending->request);

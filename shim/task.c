@@ -212,6 +212,8 @@ static void remove_container(struct container *container)
 	}
 	stdio_free(take_pointer(container->init->stdio));
 	end_processes(container);
+	if (container->known && task->dead)
+		task->ops->remains(task, container->id);
 	if (container->known)
 		task_event(container, "delete", NULL);
 	container_unref(container);
@@ -469,6 +471,32 @@ int task_delete(struct container *container, bool force, struct task_request *re
 		return let_go(request, r);
 	}
 	return 0;
+}
+
+static void on_unasked(struct task_request *request, const struct control_reply *reply,
+                       const struct fault *fault)
+{
+	if (!reply)
+		log_warning("%s", fault->text);
+	free(request);
+}
+
+void task_delete_all(struct task *task)
+{
+	struct container *next;
+
+	for (struct container *c = task->containers; c; c = next) {
+		struct fault fault = FAULT_NULL;
+		struct task_request *request = calloc(1, sizeof(*request));
+		next = c->next;
+		if (!request)
+			return;
+		request->answer = on_unasked;
+		if (task_delete(c, true, request, &fault) < 0) {
+			log_debug("%s", fault.text);
+			free(request);
+		}
+	}
 }
 
 /* Called at each of the two moments of an exit. */

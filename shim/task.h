@@ -90,6 +90,8 @@ struct task_ops {
 	void (*event)(struct task *task, const struct control_event *event);
 	/* The last container has gone; comes before whoever asked for that is answered. */
 	void (*emptied)(struct task *task);
+	/* A container goes whose partition has ended: what its agent would have removed is still there. */
+	void (*remains)(struct task *task, const char *id);
 };
 
 struct task {
@@ -127,6 +129,8 @@ int task_exec(struct container *container, const struct control_request *wanted,
               int fd[static STDIO_COUNT], struct task_request *request, struct fault *fault);
 int task_delete(struct container *container, bool force, struct task_request *request,
                 struct fault *fault);
+/* By force, without being asked. */
+void task_delete_all(struct task *task);
 /* Waits for the exit. task_cancel() takes the request back. */
 int task_wait(struct process *process, struct task_request *request);
 void task_cancel(struct task_request *request);

@@ -75,7 +75,13 @@ static pid_t host_pid(struct partition *partition, uint32_t pid)
 }
 
 static const struct bridge_ops bridge_ops = { ready, lost, notification };
-static const struct task_ops task_ops = { event, emptied };
+static void remains(struct task *of, const char *id)
+{
+	(void)of;
+	(void)id;
+}
+
+static const struct task_ops task_ops = { event, emptied, remains };
 static const struct partition_driver driver = { .name = "fuzz", .host_pid = host_pid };
 
 static void say(int fd, const void *bytes, size_t size, struct loop *loop)

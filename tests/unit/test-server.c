@@ -61,7 +61,13 @@ static void on_emptied(struct task *task)
 	current->emptied++;
 }
 
-static const struct task_ops task_ops = { on_event, on_emptied };
+static void on_remains(struct task *task, const char *id)
+{
+	(void)task;
+	(void)id;
+}
+
+static const struct task_ops task_ops = { on_event, on_emptied, on_remains };
 
 static void on_shutdown(struct server *server)
 {

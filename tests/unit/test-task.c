@@ -19,7 +19,7 @@ struct fixture {
 	struct task task;
 	char events[EVENTS_MAX][40];
 	size_t event_count;
-	unsigned emptied;
+	unsigned emptied, remains;
 	char log_path[64];
 };
 
@@ -87,7 +87,14 @@ static void on_emptied(struct task *task)
 	current->emptied++;
 }
 
-static const struct task_ops task_ops = { on_event, on_emptied };
+static void on_remains(struct task *task, const char *id)
+{
+	(void)task;
+	assert_string_equal(id, "c");
+	current->remains++;
+}
+
+static const struct task_ops task_ops = { on_event, on_emptied, on_remains };
 
 static void on_answer(struct task_request *request, const struct control_reply *reply,
                       const struct fault *fault)
@@ -835,6 +842,29 @@ static void test_partition_dies(void **state)
 	assert_int_equal(task_delete(running.container, false, &deleter.request, &fault), 0);
 	assert_int_equal(deleter.answers, 1);
 	assert_int_equal(deleter.emptied, 1);
+	assert_int_equal(fixture->remains, 1);
+	close_callers(&running.callers);
+}
+
+static void test_delete_all(void **state)
+{
+	struct fixture *fixture = *state;
+	struct running running;
+	struct asker waiter;
+
+	run(fixture, &running);
+	fresh(&waiter);
+	task_wait(running.container->init, &waiter.request);
+	task_delete_all(&fixture->task);
+	task_delete_all(&fixture->task);
+	fake_expect(agent_of(fixture), MESSAGE_SIGNAL_PROCESS);
+	exit_reply(fixture, running.wait, 137, 0, 0);
+	assert_int_equal(waiter.exit_code, 137);
+	fake_expect(agent_of(fixture), FRAME_END);
+	uint64_t call = fake_expect(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE);
+	fake_answer(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE, call, "{\"Result\":0}");
+	assert_int_equal(fixture->emptied, 1);
+	assert_int_equal(fixture->remains, 0);
 	close_callers(&running.callers);
 }
 
@@ -1084,6 +1114,7 @@ int main(void)
 		TEST(test_delete_refused),
 		TEST(test_partition_dies),
 		TEST(test_partition_dies_in_deletion),
+		TEST(test_delete_all),
 		TEST(test_agent_comes_back),
 		TEST(test_wait_refused),
 		TEST(test_exit_before_start),
