@@ -374,7 +374,7 @@ def test_mutated_requests(agent, plain, own_rootfs, seed):
     chance = random.Random(seed)
     keep = [change("root.path", str(own_rootfs)), change("linux.cgroupsPath", "")]
     for _ in range(60):
-        spec = config("true", own_rootfs=own_rootfs)
+        spec = config("true", rootfs=own_rootfs)
         spec["linux"]["resources"] = {"memory": {"limit": 1 << 26}, "pids": {"limit": 100}}
         spec = mutate(chance, spec)
         for again in keep:
