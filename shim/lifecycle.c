@@ -11,6 +11,7 @@
 #include "shim/bundle.h"
 #include "shim/cli.h"
 #include "shim/hooks.h"
+#include "shim/pod.h"
 #include "shim/remains.h"
 #include "shim/sandbox.h"
 #include "shim/terminal.h"
@@ -61,7 +62,8 @@ struct creation {
 	struct bundle bundle;
 	struct container_record record;
 	const char *partition;
-	struct arena arena;             /* of the pod's record */
+	bool joins;                     /* a partition that holds other containers */
+	struct arena arena;
 	int directory;                  /* containers/<id> */
 	struct client client;
 	int slave;                      /* --console-socket */
@@ -87,31 +89,6 @@ static int check_options(const struct creation *creation, bool run, struct fault
 	         (options->log_files.value < 1 || options->log_files.value > 1000))
 		wrong = "--log-files: from 1 to 1000";
 	return wrong ? fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "%s", wrong) : 0;
-}
-
-/* Kubernetes' way of saying --pod. */
-static const char *pod_of(const struct creation *creation)
-{
-	const struct oci_spec *spec = &creation->bundle.spec;
-	if (creation->options->pod)
-		return creation->options->pod;
-	const char *type = oci_annotation(spec, "io.kubernetes.cri.container-type");
-	return type && !strcmp(type, "container")
-		? oci_annotation(spec, "io.kubernetes.cri.sandbox-id")
-		: NULL;
-}
-
-static int choose_partition(struct creation *creation, struct fault *fault)
-{
-	const char *pod = pod_of(creation);
-	struct container_record record = { 0 };
-	if (!pod) {
-		creation->partition = creation->id;
-		return 0;
-	}
-	int error = state_container_load(&creation->cli->state, pod, &creation->arena, &record, fault);
-	creation->partition = record.partition;
-	return error;
 }
 
 /* exec starts from the container's process, and should not have to read the whole spec. */
@@ -162,14 +139,13 @@ static int save(struct creation *creation, struct fault *fault)
 	                 : 0;
 }
 
-/* Joins the partition, starting it if it is to be our own. */
+/* Joins the partition, starting it if it is not there. */
 static int connect_partition(struct creation *creation, struct fault *fault)
 {
 	struct cli *cli = creation->cli;
-	bool own = creation->partition == creation->id;
-	int error = own ? sandbox_spawn(&cli->state, creation->partition, cli->partition, cli->debug,
-	                                fault)
-	                : 0;
+	int error = creation->joins ? 0
+	                            : sandbox_spawn(&cli->state, creation->partition, cli->partition,
+	                                            cli->debug, fault);
 	if (error == -EEXIST && remains_remove_partition(&cli->state, creation->partition) == 0)
 		/* What a killed sandbox process left behind. */
 		error = sandbox_spawn(&cli->state, creation->partition, cli->partition, cli->debug, fault);
@@ -235,7 +211,7 @@ static void undo(struct creation *creation)
 			remains_remove_cgroups(creation->id, creation->record.cgroups_path);
 			remains_remove_partition(&creation->cli->state, creation->partition);
 		}
-	} else if (creation->client.fd >= 0 && creation->partition == creation->id) {
+	} else if (creation->client.fd >= 0 && !creation->joins) {
 		const struct control_request request = { .id = "" };
 		client_call(&creation->client, CONTROL_SHUTDOWN, &request, NULL, 0, NULL, &ignored);
 	}
@@ -262,7 +238,9 @@ static int create(struct creation *creation, bool run, struct fault *fault)
 	if (!error)
 		error = check_options(creation, run, fault);
 	if (!error)
-		error = choose_partition(creation, fault);
+		error = pod_find_partition(&creation->cli->state, options->pod, &creation->bundle.spec,
+		                           &creation->arena, &creation->partition, &creation->joins,
+		                           fault);
 	if (!error)
 		error = save(creation, fault);
 	if (!error && options->console_socket)
@@ -284,6 +262,7 @@ static void creation_init(struct creation *creation, struct cli *cli, const void
 		.cli = cli,
 		.options = options,
 		.id = id,
+		.partition = id,
 		.bundle = BUNDLE_NULL,
 		.arena = ARENA(JSON_ARENA),
 		.directory = -1,

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Which partition a new container belongs in. */
+
+#include "oci/spec.h"
+#include "shim/state.h"
+
+/*
+ * pod: an id by --pod, or NULL. *ret_partition stays as it is when nothing says that the container
+ * belongs to others; *ret_exists: the partition holds a container already. Namespace paths of other
+ * containers' processes in the spec become what they are inside the partition. Strings live in the
+ * arena.
+ */
+int pod_find_partition(struct state *state, const char *pod, struct oci_spec *spec,
+                       struct arena *arena, const char **ret_partition, bool *ret_exists,
+                       struct fault *fault);
