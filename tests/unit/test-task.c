@@ -236,7 +236,7 @@ static struct container *create(struct fixture *fixture, const char *id, struct 
 /* Reads the Wait that was sent for a process. */
 static uint64_t expect_wait(struct fixture *fixture, uint32_t pid)
 {
-	char text[40];
+	char text[60];
 
 	uint64_t id = fake_expect(agent_of(fixture), MESSAGE_WAIT_FOR_PROCESS);
 	snprintf(text, sizeof(text), "\"ProcessId\":%u,\"TimeoutInMs\":4294967295", pid);
