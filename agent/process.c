@@ -125,11 +125,13 @@ void process_connect(struct process *process, const struct execute_settings *set
 	bool ports = wanted->create_stdin_pipe || wanted->create_stdout_pipe ||
 	             wanted->create_stderr_pipe;
 	int error = 0;
+	bool session = bridge_in_session(&process->agent->bridge);
+	const struct stdio_streams *streams = session ? settings->streams : NULL;
 	/* An init has had its pipes since its creation. */
 	if (!process->init)
-		stdio_leave_out(&process->stdio, wanted);
-	if (bridge_in_session(&process->agent->bridge) && settings->streams) {
-		stdio_attach_streams(&process->stdio, settings->streams);
+		stdio_leave_out(&process->stdio, wanted, streams);
+	if (streams) {
+		stdio_attach_streams(&process->stdio, streams);
 	} else if (ports) {
 		error = stdio_attach_ports(&process->stdio, wanted, settings->ports, connected);
 		if (!error)
@@ -201,24 +203,32 @@ static void report_ended(struct process *process)
 	}
 }
 
+/* What its child says cannot be taken: it is of no use. */
+static void report_lost(struct process *process, int error)
+{
+	struct fault fault;
+	fault_errno(&fault, error, "taking what the new process reports");
+	source_deinit(&process->report);
+	close_fd(&process->child.report_fd);
+	pidfd_send_signal(process->child.pidfd, SIGKILL, NULL, 0);
+	process_fail(process, &fault);
+}
+
 /* Takes every report there is. */
 static void process_reports(struct process *process)
 {
 	struct child_report report;
 	int r;
 	while ((r = child_report_read(process->child.report_fd, &report)) > 0) {
-		struct fault fault;
-		int error;
 		switch (report.kind) {
 		case CHILD_READY:
 			process->ready = true;
 			container_init_ready(process->container);
 			break;
 		case CHILD_TERMINAL:
-			error = stdio_terminal(&process->stdio, report.fd);
-			if (error < 0) {
-				fault_errno(&fault, error, "taking the terminal");
-				process_fail(process, &fault);
+			r = stdio_terminal(&process->stdio, report.fd);
+			if (r < 0) {
+				report_lost(process, r);
 				return;
 			}
 			break;
@@ -231,6 +241,8 @@ static void process_reports(struct process *process)
 	}
 	if (r == 0)
 		report_ended(process);
+	else if (r != -EAGAIN)
+		report_lost(process, r);
 }
 
 static int report_ready(struct source *source, uint32_t got)

@@ -22,6 +22,7 @@
 #include <sys/ioctl.h>
 
 #define SETTLE 10               /* milliseconds */
+#define SETTLE_MAX 1000         /* milliseconds between looks at a terminal whose reader is slow */
 #define CLOSE_BOUND 1000        /* milliseconds, where a half-close may be lost on the way */
 
 static struct loop *stdio_loop(struct stdio *stdio)
@@ -140,10 +141,16 @@ static void wanted_flags(const struct stdio *stdio, const struct process_paramet
 	ret[STDIO_ERR] = wanted->create_stderr_pipe && !stdio->terminal;
 }
 
-void stdio_leave_out(struct stdio *stdio, const struct process_parameters *wanted)
+void stdio_leave_out(struct stdio *stdio, const struct process_parameters *wanted,
+                     const struct stdio_streams *streams)
 {
 	bool flag[STDIO_COUNT];
 	wanted_flags(stdio, wanted, flag);
+	if (streams) {
+		flag[STDIO_IN] = streams->in;
+		flag[STDIO_OUT] = streams->out;
+		flag[STDIO_ERR] = streams->err;
+	}
 	for (int i = 0; i < STDIO_COUNT; i++) {
 		if (flag[i])
 			continue;
@@ -303,7 +310,7 @@ int stdio_start(struct stdio *stdio)
 			error = start_relay(stdio, i);
 		else if (end->stream && streams)
 			error = start_stream(stdio, i);
-		else if (end->stream && i != STDIO_IN)
+		else if (i != STDIO_IN)
 			drain_start(end);
 		else
 			close_fd(&end->ours);
@@ -319,15 +326,26 @@ static int settled(struct timer *timer)
 {
 	struct stdio *stdio = container_of(timer, struct stdio, settle);
 	struct stdio_end *end = &stdio->end[STDIO_OUT];
+	const struct outlet *outlet = &end->outlet;
 	if (!end->open)
 		return 0;
+	/* What can be seen waiting is not all that there is, so it has to be read first. */
+	if (outlet_offset(outlet) > outlet->sent || outlet->sent > stdio->settle_sent) {
+		bool flows = outlet->sent > stdio->settle_sent;
+		stdio->settle_delay = flows ? SETTLE : 2 * stdio->settle_delay;
+		if (stdio->settle_delay > SETTLE_MAX)
+			stdio->settle_delay = SETTLE_MAX;
+		stdio->settle_sent = outlet->sent;
+		timer_set(timer, stdio->settle_delay);
+		return 0;
+	}
 	struct notification notification = {
 		.base.container_id = process_container_id(stdio->process),
 		.type = "StreamOffset",
 		.operation = "None",
 		.process_id = (uint32_t)stdio->process->child.pid,
 		.stream = end->stream,
-		.offset = outlet_offset(&end->outlet),
+		.offset = outlet->sent,
 	};
 	bridge_notify(stdio_bridge(stdio), &notification);
 	return 0;
@@ -355,6 +373,8 @@ void stdio_exited(struct stdio *stdio, struct stream_offsets *ret)
 		output_offset(&stdio->end[STDIO_OUT], &ret->out);
 		output_offset(&stdio->end[STDIO_ERR], &ret->err);
 	} else if (stdio->end[STDIO_OUT].open) {
+		stdio->settle_sent = stdio->end[STDIO_OUT].outlet.sent;
+		stdio->settle_delay = SETTLE;
 		if (timer_init(&stdio->settle, stdio_loop(stdio), settled) >= 0)
 			timer_set(&stdio->settle, SETTLE);
 	}
@@ -384,6 +404,8 @@ int stdio_resize(struct stdio *stdio, uint16_t height, uint16_t width)
 	int fd = stdio->end[STDIO_OUT].ours;
 	if (fd < 0 && stdio->end[STDIO_OUT].relay.active)
 		fd = stdio->end[STDIO_OUT].relay.pipe_fd;
+	if (fd < 0)
+		fd = stdio->end[STDIO_IN].ours;
 	if (!stdio->terminal)
 		return -ENOTTY;
 	/* After the terminal was closed: success, without effect. */

@@ -39,6 +39,7 @@ struct stdio {
 	uint32_t window;                /* the host's first grant for each output */
 	uint32_t generation;            /* of the bridge when the streams were named */
 	struct timer settle;            /* a terminal that somebody holds open after its leader's exit */
+	uint64_t settle_sent, settle_delay;     /* at its last setting; milliseconds */
 	struct dialer dialer;           /* plain mode: connections being made */
 	void (*connected)(struct process *process, int error);
 };
@@ -59,9 +60,11 @@ int stdio_attach_ports(struct stdio *stdio, const struct process_parameters *wan
                        void (*connected)(struct process *process, int error));
 /* The connections are of no use after all; another attempt may follow. */
 void stdio_detach_ports(struct stdio *stdio);
-/* Before the spawn: streams that nobody asked for are /dev/null, not pipes. */
-void stdio_leave_out(struct stdio *stdio, const struct process_parameters *wanted);
-/* The program runs: lets bytes flow and closes what nobody asked for. */
+/* Before the spawn: streams that nobody asked for, by id or, without streams, by flag, are
+ * /dev/null, not pipes. */
+void stdio_leave_out(struct stdio *stdio, const struct process_parameters *wanted,
+                     const struct stdio_streams *streams);
+/* The program runs: lets bytes flow. Input that nobody asked for ends, output goes nowhere. */
 int stdio_start(struct stdio *stdio);
 /*
  * The process was reaped: nothing is read for it any more. Fills the offsets that the host must
