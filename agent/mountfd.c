@@ -155,7 +155,7 @@ int mount_create(const struct mount_new *new, char note[static MOUNT_NOTE])
 	note[0] = '\0';
 	cleanup_close int fs_fd = sys_fsopen(new->type);
 	if (fs_fd == -ENODEV)
-		snprintf(note, MOUNT_NOTE, "unknown file system type");
+		snprintf(note, MOUNT_NOTE, "unknown file system type \"%.64s\"", new->type);
 	if (fs_fd < 0)
 		return fs_fd;
 	unsigned long flags = new->flags & ~(new->writable ? (unsigned long)MS_RDONLY : 0);

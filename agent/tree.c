@@ -20,10 +20,11 @@
 
 int make_directories(const char *path, mode_t mode)
 {
+	struct stat st;
 	if (mkdir(path, mode) == 0)
 		return 1;
 	if (errno == EEXIST)
-		return 0;
+		return stat(path, &st) < 0 ? -errno : S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 	if (errno != ENOENT)
 		return -errno;
 	cleanup_free char *parent = strdup(path);

@@ -296,7 +296,8 @@ extern const struct json_name oci_rlimit_names[];
 extern const char *const oci_seccomp_actions[], *const oci_seccomp_operators[],
 	*const oci_seccomp_architectures[], *const oci_seccomp_flags[];
 
-/* An id of ours: 1…1024 of [A-Za-z0-9_+.-], not "." or "..". -EINVAL. */
+#define OCI_ID_MAX 200 /* leaves room in a file's name for a prefix and a suffix */
+/* An id of ours: 1…OCI_ID_MAX of [A-Za-z0-9_+.-], not "." or "..". -EINVAL. */
 int oci_id_check(const char *id, struct fault *fault);
 /* Names and numbers (1…64) of signals: "TERM", "SIGTERM", "15", "rtmin+3", any case. -EINVAL. */
 int oci_signal_parse(const char *text, int *ret);

@@ -245,9 +245,9 @@ int oci_id_check(const char *id, struct fault *fault)
 
 	if (!length)
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "container id is empty");
-	if (length > 1024)
+	if (length > OCI_ID_MAX)
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 "container id is longer than 1024 characters");
+		                 "container id \"%.32s…\" is longer than %d characters", id, OCI_ID_MAX);
 	if (strspn(id, allowed) != length || !strcmp(id, ".") || !strcmp(id, ".."))
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
 		                 "container id \"%.64s\" is not made of letters, digits and _+.-",

@@ -10,6 +10,8 @@
 
 #include "shim/state.h"
 
+#include "oci/spec.h"
+
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -19,7 +21,6 @@
 #include <sys/stat.h>
 
 #define RECORD_MAX (1u << 20)
-#define ID_MAX 200              /* leaves room in a path component for a suffix */
 
 static const struct json_field container_fields[] = {
 	JSON_FIELD(struct container_record, id, "Id", str, JSON_REQUIRED),
@@ -149,7 +150,7 @@ static const struct kind partition_kind = {
 	"partitions", "partition", HRESULT_INVALID_STATE, HRESULT_NOT_FOUND,
 };
 
-#define ENTRY_PATH (sizeof("containers/") + ID_MAX)
+#define ENTRY_PATH (sizeof("containers/") + OCI_ID_MAX)
 
 static int entry_path(const struct kind *kind, const char *id, char path[static ENTRY_PATH],
                       struct fault *fault)
@@ -158,7 +159,7 @@ static int entry_path(const struct kind *kind, const char *id, char path[static 
 
 	while (isalnum((unsigned char)id[length]) || (id[length] && strchr("_+-.", id[length])))
 		length++;
-	if (!length || id[length] || length > ID_MAX || !strcmp(id, ".") || !strcmp(id, ".."))
+	if (!length || id[length] || length > OCI_ID_MAX || !strcmp(id, ".") || !strcmp(id, ".."))
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "invalid %s id \"%s\"",
 		                 kind->noun, id);
 	snprintf(path, ENTRY_PATH, "%s/%s", kind->folder, id);

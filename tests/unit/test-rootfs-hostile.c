@@ -152,7 +152,7 @@ static const struct hostile {
 		   "(neither a type nor a bind mount)" },
 	{ "an unknown type",
 	  .mount = { .destination = "/x", .type = "nosuchfs", .source = "none" },
-	  .fault = "mount \"none\" on \"/x\": no such device (unknown file system type)" },
+	  .fault = "mount \"none\" on \"/x\": no such device (unknown file system type \"nosuchfs\")" },
 	{ "an unknown option",
 	  .mount = { .destination = "/x", .type = "tmpfs", .options = WORDS("nosuch=1") },
 	  .fault = "mount \"tmpfs\" on \"/x\": invalid argument "

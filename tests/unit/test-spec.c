@@ -507,15 +507,15 @@ static void test_names(void **state)
 
 static void test_id(void **state)
 {
-	char longest[1026];
+	char longest[OCI_ID_MAX + 2];
 	struct fault fault = FAULT_NULL;
 
 	(void)state;
 	memset(longest, 'a', sizeof(longest));
-	longest[1025] = '\0';
+	longest[OCI_ID_MAX + 1] = '\0';
 	assert_int_equal(oci_id_check(longest, &fault), -EINVAL);
-	assert_string_equal(fault.text, "container id is longer than 1024 characters");
-	longest[1024] = '\0';
+	assert_string_equal(fault.text, "container id \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…\" is longer than 200 characters");
+	longest[OCI_ID_MAX] = '\0';
 	assert_int_equal(oci_id_check(longest, &fault), 0);
 	assert_int_equal(oci_id_check("a_B+9.-", &fault), 0);
 	assert_int_equal(oci_id_check("...", &fault), 0);
