@@ -13,35 +13,36 @@
 
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-/* Copies one word to `to`; returns where the next begins, NULL when a quote stays open. */
-static const char *take_word(const char *at, char *to)
+#define BLANKS " \t\r\n"
+
+/* Moves one word and a NUL to *to; returns where the word ended, NULL when a quote stays open. */
+static const char *take_word(const char *at, char **to)
 {
 	char quote = 0;
-	for (; *at && (quote || !strchr(" \t\n", *at)); at++) {
+	for (; *at && (quote || !strchr(BLANKS, *at)); at++) {
 		if (quote ? *at == quote : *at == '\'' || *at == '"')
 			quote = quote ? 0 : *at;
 		else if (*at == '\\' && quote != '\'' && at[1])
-			*to++ = *++at;
+			*(*to)++ = *++at;
 		else
-			*to++ = *at;
+			*(*to)++ = *at;
 	}
-	*to = '\0';
+	*(*to)++ = '\0';
 	return quote ? NULL : at;
 }
 
 int split_words(struct arena *arena, const char *line, struct str_list *ret)
 {
 	size_t length = strlen(line);
-	/* Each word takes at least one character and a separator. */
+	/* Each word takes at least one character and a separator, which makes room for its NUL. */
 	ret->item = arena_array(arena, length / 2 + 1, sizeof(*ret->item));
 	ret->count = 0;
-	if (!ret->item)
+	char *to = arena_alloc(arena, length + 1);
+	if (!ret->item || !to)
 		return -ENOMEM;
-	for (const char *at = line + strspn(line, " \t\n"); *at; at += strspn(at, " \t\n")) {
-		char *word = arena_alloc(arena, strlen(at) + 1);
-		if (!word)
-			return -ENOMEM;
-		at = take_word(at, word);
+	for (const char *at = line + strspn(line, BLANKS); *at; at += strspn(at, BLANKS)) {
+		char *word = to;
+		at = take_word(at, &to);
 		if (!at)
 			return -EINVAL;
 		ret->item[ret->count++] = word;
