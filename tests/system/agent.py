@@ -18,7 +18,7 @@ class Agent:
     def __init__(self, place, *options):
         self.place = place
         self.host = Host(place.path / "b")
-        self.bridge = None
+        self.bridge = self.pid = None
         self.ids = 0
         self.log_path = place.path / "agent.log"
         with open(self.log_path, "wb") as log:
@@ -27,10 +27,14 @@ class Agent:
                  "--mount-proc", hvrun.HVAGENT, "--parent", f"hybrid:{place.path}/b",
                  "--log-level", "debug", *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"))
-        self.connect()
-        self.pid = watch.eventually(lambda: watch.children(self.popen.pid), 5, "hvagent")[0]
-        self.mounts = self.all_mounts()
-        self.start = self.state()
+        try:
+            self.connect()
+            self.pid = watch.eventually(lambda: watch.children(self.popen.pid), 5, "hvagent")[0]
+            self.mounts = self.all_mounts()
+            self.start = self.state()
+        except BaseException:
+            self.kill()
+            raise
 
     def connect(self):
         """The agent's (next) connection, not negotiated yet. In plain mode ids live on over it."""
@@ -158,10 +162,11 @@ class Agent:
         return self.popen.wait(10)
 
     def kill(self):
-        watch.kill([self.pid])
-        self.popen.kill()
+        watch.kill([self.pid] if self.pid else [])
+        self.popen.kill()       # and its child with it
         self.popen.wait()
-        self.bridge.close()
+        if self.bridge:
+            self.bridge.close()
         self.host.close()
 
 

@@ -62,13 +62,17 @@ def pytest_collection_modifyitems(config, items):
 def rootfs(tmp_path_factory):
     """One that tests share: nothing may be written to it outside of mounts."""
     path = pathlib.Path(tempfile.mkdtemp(prefix="hvroot", dir="/tmp"))
-    yield container.make_rootfs(path / "rootfs")
+    made = container.make_rootfs(path / "rootfs")
+    yield made
+    clean = container.unspoilt(made)
     shutil.rmtree(path)
+    assert clean, "a test has written to the shared root file system"
 
 
 @pytest.fixture
 def own_rootfs(rootfs, place):
     """A copy that the test may spoil."""
+    assert container.unspoilt(rootfs), "an earlier test has written to the shared one"
     return container.clone_rootfs(rootfs, place.path / "rootfs")
 
 

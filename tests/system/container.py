@@ -50,9 +50,13 @@ def make_rootfs(path):
 def clone_rootfs(rootfs, path):
     """One that a test may spoil: its own copy."""
     # cp keeps device nodes; copytree would read from them, from /dev/full for ever.
-    subprocess.run(["cp", "-a", "--", rootfs, path], check=True)
-    os.chmod(pathlib.Path(path) / "tmp", 0o1777)
+    subprocess.run(["cp", "-a", "--", rootfs, path], check=True, timeout=30)
     return pathlib.Path(path)
+
+
+def unspoilt(rootfs):
+    """Nobody has written to it where programs under test do."""
+    return not any(any((rootfs / name).iterdir()) for name in ("dev", "proc", "sys", "mnt", "run"))
 
 
 CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]

@@ -335,6 +335,7 @@ def test_host_that_does_not_read(agent, plain, rootfs):
         pass
     grown = memory(agent) - before
     agent.connect()
+    agent.bridge.session()      # in plain mode the answers of the old connection would follow
     assert grown < 65536, f"{grown} KiB for {sent} requests whose answers nobody reads"
     agent.check_works(rootfs)
 
