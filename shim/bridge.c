@@ -359,12 +359,17 @@ int bridge_listen(struct bridge *bridge, const struct hv_endpoint *endpoint,
 	return r < 0 ? fault_errno(fault, r, "listen for the agent at %s", endpoint->path) : 0;
 }
 
+void bridge_close_socket(struct bridge *bridge)
+{
+	source_deinit(&bridge->accepting);
+	hv_listener_close(&bridge->listener);
+}
+
 void bridge_deinit(struct bridge *bridge)
 {
 	struct fault fault = FAULT_NULL;
 
-	source_deinit(&bridge->accepting);
-	hv_listener_close(&bridge->listener);
+	bridge_close_socket(bridge);
 	fault_set(&fault, 0, HRESULT_FAIL, "the partition is ending");
 	disconnect(bridge, &fault);
 }

@@ -65,6 +65,8 @@ void bridge_init(struct bridge *bridge, struct loop *loop, const struct bridge_o
 /* Listens at the endpoint for the agent; children as in hv_listen(). */
 int bridge_listen(struct bridge *bridge, const struct hv_endpoint *endpoint,
                   struct hv_children *children, struct fault *fault);
+/* The socket's name goes; a connection stays. */
+void bridge_close_socket(struct bridge *bridge);
 /* Takes a connection of the agent and negotiates. */
 int bridge_attach(struct bridge *bridge, int fd);
 /* Requests under way fail. */

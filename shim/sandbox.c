@@ -85,11 +85,13 @@ static void tell_failed(struct sandbox *sandbox, const char *text)
 
 /* The end */
 
+/* From here on the id may be in use again: nothing is removed by name any more. */
 static void remove_directory(struct sandbox *sandbox)
 {
-	server_close_socket(&sandbox->server);
 	if (sandbox->directory_fd < 0)
 		return;
+	server_close_socket(&sandbox->server);
+	bridge_close_socket(&sandbox->bridge);
 	close_fd(&sandbox->directory_fd);
 	int r = state_partition_remove(&sandbox->state, sandbox->options->id);
 	if (r < 0)
@@ -518,6 +520,7 @@ static int save_record(struct sandbox *sandbox, struct fault *fault)
 		.pid = (uint32_t)getpid(),
 		.start_time = process_start_time(getpid(), NULL),
 		.agent_pid = (uint32_t)sandbox->partition.pid,
+		.agent_start_time = process_start_time(sandbox->partition.pid, NULL),
 	};
 	int r = state_partition_save(sandbox->directory_fd, &record);
 

@@ -5,7 +5,8 @@
  *
  * The sandbox process is the same program, executed anew: it must not carry along the memory of a
  * command, and people should see in ps(1) what it is. One fork is enough, because setsid() in the
- * child of a fork always works, and whoever adopts it reaps it.
+ * child of a fork always works, and whoever adopts it reaps it. It stays in the caller's cgroup: the
+ * kernel takes longer to move a process than to start a partition.
  */
 
 #include "shim/sandbox.h"
@@ -18,6 +19,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define READY_MAX 1000
@@ -94,12 +96,14 @@ int sandbox_spawn(struct state *state, const char *id, const char *driver, bool 
                   struct fault *fault)
 {
 	cleanup_close int directory = -1;
+	struct stat st;
 	int r = state_partition_make(state, id, &directory, fault);
 
 	if (r < 0)
 		return r;
 	r = spawn(state, id, driver, debug, fault);
-	if (r < 0)
+	/* Unless it has gone already, and the id perhaps belongs to somebody else. */
+	if (r < 0 && fstat(directory, &st) == 0 && st.st_nlink)
 		(void)state_partition_remove(state, id);
 	return r;
 }
