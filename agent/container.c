@@ -12,6 +12,7 @@
 #include "agent/tree.h"
 #include "oci/log.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -59,6 +60,7 @@ void container_free(struct container *container)
 	release_processes(container);
 	source_deinit(&container->events);
 	source_deinit(&container->oom);
+	remover_deinit(&container->remover);
 	cgroup_free(container->cgroup);
 	seccomp_deinit(&container->seccomp);
 	arena_free(&container->arena);
@@ -75,28 +77,11 @@ static bool has_children(const struct container *container)
 	return false;
 }
 
-/* What lies outside the process table: cgroup, bundle, scratch. */
-static int remove_remains(struct container *container)
+/* The id goes whatever the outcome. */
+static void finish_deletion(struct container *container)
 {
-	int error = cgroup_remove(container->cgroup);
-	const struct container_config *config = container->config;
-	if (container->made_bundle)
-		remove_tree(config->oci_bundle_path);
-	if (config->scratch_dir_path && *config->scratch_dir_path)
-		remove_tree(config->scratch_dir_path);
-	return error;
-}
-
-/* Ends the container once nothing of it runs any more. The id goes whatever the outcome. */
-static void delete_step(struct container *container)
-{
-	bool populated = false, frozen;
-	/* Read in any case: an event stays until it is read. */
-	int events = cgroup_events(container->cgroup, &populated, &frozen);
-	if (has_children(container) || (events >= 0 && populated))
-		return;
-	int error = remove_remains(container);
 	struct bridge *bridge = &container->agent->bridge;
+	int error = container->remains_error;
 	if (error < 0) {
 		struct fault fault;
 		fault_errno(&fault, error, "removing the cgroup of container \"%s\"", container->id);
@@ -107,6 +92,40 @@ static void delete_step(struct container *container)
 	}
 	bridge_fail(bridge, &container->creating, &container->failure);
 	container_free(container);
+}
+
+static void folders_removed(struct remover *remover)
+{
+	finish_deletion(container_of(remover, struct container, remover));
+}
+
+/* What lies outside the process table: cgroup, bundle, scratch. True: it takes a while. */
+static bool remove_remains(struct container *container)
+{
+	const struct container_config *config = container->config;
+	const char *const folders[] = {
+		container->made_bundle ? config->oci_bundle_path : NULL,
+		config->scratch_dir_path && *config->scratch_dir_path ? config->scratch_dir_path : NULL,
+	};
+	/* Files of a cgroup that is gone are ready for ever. */
+	source_deinit(&container->events);
+	source_deinit(&container->oom);
+	container->remains_error = cgroup_remove(container->cgroup);
+	return remover_start(&container->remover, &container->agent->loop, folders, folders_removed);
+}
+
+/* Ends the container once nothing of it runs any more. */
+static void delete_step(struct container *container)
+{
+	bool populated = false, frozen;
+	if (remover_busy(&container->remover))
+		return;
+	/* Read in any case: an event stays until it is read. */
+	int events = cgroup_events(container->cgroup, &populated, &frozen);
+	if (has_children(container) || (events >= 0 && populated))
+		return;
+	if (!remove_remains(container))
+		finish_deletion(container);
 }
 
 static void freeze_step(struct container *container)
@@ -175,7 +194,11 @@ static void begin_deletion(struct container *container)
 static int oom_event(struct source *source, uint32_t got)
 {
 	(void)got;
-	container_check_oom(container_of(source, struct container, oom));
+	struct container *container = container_of(source, struct container, oom);
+	container_check_oom(container);
+	/* A cgroup that somebody else has removed has an event for ever. */
+	if (faccessat(cgroup_fd(container->cgroup), "cgroup.procs", F_OK, 0) < 0)
+		source_deinit(source);
 	return 0;
 }
 
@@ -326,6 +349,7 @@ int container_create(struct agent *agent, const char *id, struct arena *arena,
 		return fault_errno(fault, -ENOMEM, "container \"%s\"", id);
 	container->agent = agent;
 	container->events = container->oom = (struct source)SOURCE_NULL;
+	container->remover = (struct remover)REMOVER_NULL;
 	container->config = config;
 	container->spec = config->oci_specification;
 	container->id = strdup(id);

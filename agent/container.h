@@ -6,6 +6,7 @@
 #include "agent/bridge.h"
 #include "agent/cgroup.h"
 #include "agent/process.h"
+#include "agent/remover.h"
 #include "agent/seccomp.h"
 
 enum container_state {
@@ -34,6 +35,8 @@ struct container {
 	bool freeze_wanted;
 	struct source events;           /* cgroup.events */
 	struct source oom;
+	struct remover remover;         /* of what it leaves in the file system */
+	int remains_error;
 	uint64_t oom_count;
 	int last_signal;                /* sent to init through us: names the exit notification */
 	bool exit_to_tell, exit_told;   /* the one Notification */

@@ -3,11 +3,13 @@
 
 /* Directory trees of the agent's own: made and removed by path. */
 
+#include <stddef.h>
 #include <sys/types.h>
 
 /* mkdir -p. 1 = the last one was made here, 0 = it existed, or a negative errno. */
 int make_directories(const char *path, mode_t mode);
 /*
- * Removes a tree without following links or crossing into other file systems. -ENOENT is success.
+ * Removes a tree without following links or crossing into other mounts, what can be removed in any
+ * case. -ENOENT is success; -EAGAIN: there were more than `most` entries, and some are left.
  */
-int remove_tree(const char *path);
+int remove_tree(const char *path, size_t most);

@@ -324,7 +324,7 @@ static inline uint64_t host_send_create(struct host *host, const char *id, const
 	cleanup_free char *config = NULL, *text = NULL;
 	assert_true(asprintf(&config,
 		"{\"SchemaVersion\":{\"Major\":2,\"Minor\":1},\"OciBundlePath\":\"%s/%s\","
-		"\"OciSpecification\":{\"ociVersion\":\"1.2.0\","
+		"\"ScratchDirPath\":\"%s/%s-scratch\",\"OciSpecification\":{\"ociVersion\":\"1.2.0\","
 		"\"root\":{\"path\":\"%s/rootfs\",\"readonly\":true},"
 		"\"process\":{\"cwd\":\"/\",\"args\":[%s],\"env\":[\"PATH=/bin\"]},"
 		"\"linux\":{\"cgroupsPath\":\"/hvrun-test-%d/%s\",\"namespaces\":[{\"type\":\"mount\"}%s]},"
@@ -333,7 +333,8 @@ static inline uint64_t host_send_create(struct host *host, const char *id, const
 		"{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\","
 		"\"options\":[\"newinstance\",\"ptmxmode=0666\",\"mode=0620\"]},"
 		"{\"destination\":\"/tmp\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"}]}}",
-		host->folder, id, box_folder, args, (int)getpid(), id, namespaces) > 0);
+		host->folder, id, host->folder, id, box_folder, args, (int)getpid(), id,
+		namespaces) > 0);
 	text = escaped(config);
 	return host_send(host, MESSAGE_CREATE, "{\"ContainerId\":\"%s\",\"ContainerConfig\":\"%s\"}",
 	                 id, text);

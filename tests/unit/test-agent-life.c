@@ -102,6 +102,7 @@ static void test_exec_of_a_container_that_goes(void **state)
 	assert_success(host_answer(host, MESSAGE_DELETE_CONTAINER_STATE, drop));
 	assert_failure(host_answer(host, MESSAGE_EXECUTE_PROCESS, exec),
 	               HRESULT_CONTAINER_NOT_RUNNING);
+	host_idle(host, 20);
 	assert_null(host->agent.processes);
 	close(in);
 }
@@ -236,6 +237,52 @@ static void test_failures_of_create(void **state)
 	assert_int_equal(count_notifications(host, ""), 0);
 }
 
+static void fill_scratch(struct host *host, int files)
+{
+	char path[128];
+	snprintf(path, sizeof(path), "%s/c-scratch", host->folder);
+	assert_int_equal(mkdir(path, 0700), 0);
+	for (int i = 0; i < files; i++) {
+		snprintf(path, sizeof(path), "%s/c-scratch/%d", host->folder, i);
+		int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		assert_true(fd >= 0);
+		close(fd);
+	}
+}
+
+/* A large scratch directory is removed beside the loop; then the deletion is answered. */
+static void test_scratch(void **state)
+{
+	static const int files[] = { 10, 3000 };
+	struct host *host = *state;
+	char path[128];
+	snprintf(path, sizeof(path), "%s/c-scratch", host->folder);
+	host_negotiate(host, true);
+	for (size_t i = 0; i < array_size(files); i++) {
+		fill_scratch(host, files[i]);
+		host_create(host, "c", PID_NAMESPACE, SLEEP);
+		uint32_t pid = host_execute(host, "c", "{}", "");
+		kill((pid_t)pid, SIGKILL);
+		assert_success(host_wait(host, "c", pid));
+		uint64_t drop = host_now(host, MESSAGE_DELETE_CONTAINER_STATE, "{\"ContainerId\":\"c\"}");
+		assert_int_equal(host->agent.containers == NULL, files[i] < 100);
+		uint64_t again = host_send_base(host, MESSAGE_DELETE_CONTAINER_STATE, "c");
+		const char *answer = host_answer(host, MESSAGE_DELETE_CONTAINER_STATE, again);
+		assert_false(succeeded(answer));
+		assert_success(host_answer(host, MESSAGE_DELETE_CONTAINER_STATE, drop));
+		assert_int_equal(access(path, F_OK), -1);
+		assert_null(host->agent.containers);
+	}
+	/* The agent may end meanwhile. */
+	fill_scratch(host, 3000);
+	host_create(host, "c", PID_NAMESPACE, SLEEP);
+	uint32_t pid = host_execute(host, "c", "{}", "");
+	kill((pid_t)pid, SIGKILL);
+	assert_success(host_wait(host, "c", pid));
+	host_now(host, MESSAGE_DELETE_CONTAINER_STATE, "{\"ContainerId\":\"c\"}");
+	assert_non_null(host->agent.containers);
+}
+
 /* What is forgotten leaves nothing. */
 static void test_many_execs(void **state)
 {
@@ -270,6 +317,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_execs_of_an_init_that_dies, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_exit_before_the_report, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failures_of_create, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scratch, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_execs, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, box_setup, box_teardown);
