@@ -201,7 +201,8 @@ static int check_session(const struct bridge *bridge, const struct negotiate_rep
 
 	if (reply->version != 4)
 		return fault_set(fault, -EPROTO, HRESULT_NO_COMMON_VERSION,
-		                 "the agent speaks version %u of the bridge, not 4", reply->version);
+		                 "the agent speaks version %u of the bridge, not 4",
+		                 reply->version);
 	if (!session || session->version != SESSION_VERSION || !session->session ||
 	    strcmp(session->session, bridge->session))
 		return fault_set(fault, -EPROTO, HRESULT_NO_COMMON_VERSION,
@@ -323,7 +324,8 @@ static int on_connection(struct source *source, uint32_t got)
 		return 0;
 	}
 	if (bridge->peer_pid && peer.pid != bridge->peer_pid) {
-		log_warning("bridge: process %d is not the agent: connection refused", (int)peer.pid);
+		log_warning("bridge: process %d is not the agent: connection refused",
+		            (int)peer.pid);
 		close(fd);
 		return 0;
 	}

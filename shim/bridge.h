@@ -48,15 +48,15 @@ struct bridge {
 	const struct bridge_ops *ops;
 	struct hv_listener listener;
 	struct source accepting;
-	pid_t peer_pid;                 /* only this process is let in; 0 = whom the listener admits */
+	pid_t peer_pid;                 /* alone is let in; 0 = whom the listener admits */
 	struct channel channel;
 	bool connected, ready;
-	const char *gone;               /* why nobody will ever answer again; borrowed, NULL = he may */
+	const char *gone;               /* why nobody will ever answer again; borrowed */
 	char session[HV_GUID_TEXT];
 	struct bridge_call negotiation;
 	uint64_t next_id, next_stream;
 	struct bridge_call *calls;      /* under way, newest first */
-	uint64_t abandoned[BRIDGE_ABANDONED_MAX];       /* ids whose answers nobody wants; 0 = free */
+	uint64_t abandoned[BRIDGE_ABANDONED_MAX]; /* ids whose answers nobody wants; 0 = free */
 	size_t abandoned_next;
 	struct fault fault;             /* why the connection is about to be closed */
 };

@@ -35,7 +35,8 @@ static const struct json_field request_fields[] = {
 	JSON_FIELD(struct control_request, signal, "Signal", i32),
 	JSON_FIELD(struct control_request, scope, "Scope", enum, .of = scope_names),
 	JSON_FIELD(struct control_request, force, "Force", bool),
-	JSON_FIELD(struct control_request, resources, "Resources", pointer, .of = &oci_resources_type),
+	JSON_FIELD(struct control_request, resources, "Resources", pointer,
+	           .of = &oci_resources_type),
 	{ NULL },
 };
 const struct json_type control_request_type = JSON_TYPE(struct control_request, request_fields);
@@ -53,7 +54,8 @@ static const struct json_field container_fields[] = {
 	JSON_FIELD(struct control_container, log_files, "LogFiles", u32),
 	{ NULL },
 };
-static const struct json_type container_type = JSON_TYPE(struct control_container, container_fields);
+static const struct json_type container_type =
+	JSON_TYPE(struct control_container, container_fields);
 
 static const struct json_field process_fields[] = {
 	JSON_FIELD(struct control_process, pid, "Pid", u32, JSON_ALWAYS),
@@ -83,7 +85,8 @@ static const struct json_field reply_fields[] = {
 	JSON_FIELD(struct control_reply, exited_at, "ExitedAt", str),
 	JSON_FIELD(struct control_reply, containers, "Containers", list, .of = &container_type),
 	JSON_FIELD(struct control_reply, processes, "Processes", list, .of = &process_type),
-	JSON_FIELD(struct control_reply, statistics, "Statistics", pointer, .of = &statistics_v2_type),
+	JSON_FIELD(struct control_reply, statistics, "Statistics", pointer,
+	           .of = &statistics_v2_type),
 	JSON_FIELD(struct control_reply, sandbox, "Sandbox", object, .of = &figures_type),
 	JSON_FIELD(struct control_reply, dump, "Dump", str),
 	{ NULL },

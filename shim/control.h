@@ -20,9 +20,9 @@
 enum control_type {
 	CONTROL_CREATE = 0x1F200101,    /* → ControlReply; fds: those of stdio that are true */
 	CONTROL_START = 0x1F200201,
-	CONTROL_EXEC = 0x1F200301,      /* fds likewise; → Pid: number of the process in later requests */
+	CONTROL_EXEC = 0x1F200301,      /* fds likewise; → Pid: its number in later requests */
 	CONTROL_WAIT = 0x1F200401,
-	CONTROL_ATTACH = 0x1F200501,    /* a proxy: as Wait, but the connection's loss kills the process */
+	CONTROL_ATTACH = 0x1F200501,    /* a proxy: as Wait, but its loss kills the process */
 	CONTROL_SIGNAL = 0x1F200601,
 	CONTROL_RESIZE = 0x1F200701,
 	CONTROL_STATE = 0x1F200801,     /* Id "" = all containers of the partition */
@@ -34,7 +34,7 @@ enum control_type {
 	CONTROL_STATISTICS = 0x1F200E01,
 	CONTROL_EVENTS = 0x1F200F01,
 	CONTROL_DUMP = 0x1F201001,      /* a state dump of sandbox and agent, for people */
-	CONTROL_SHUTDOWN = 0x1F201101,  /* ends the partition if it holds no container, or with Force */
+	CONTROL_SHUTDOWN = 0x1F201101,  /* ends a partition without containers, or with Force */
 	CONTROL_EVENT = 0x3F200F01,
 };
 
@@ -47,14 +47,14 @@ struct control_request {
 	const char *bundle;             /* absolute */
 	const char *config;             /* Create: config.json as text, checked, paths absolute */
 	const char *process;            /* Exec: an OCI process as text, checked */
-	bool std_in, std_out, std_err;  /* an fd is attached for it, in this order; a terminal has in and out */
+	bool std_in, std_out, std_err;  /* an fd comes for it, in this order; terminal: in, out */
 	bool terminal;
 	uint16_t height, width;         /* Resize, and initial size with a terminal */
-	const char *log_path;           /* Create: write stdout and stderr there in CRI format instead */
+	const char *log_path;           /* Create: stdout and stderr go there in CRI format */
 	uint64_t log_size;              /* bytes per file */
 	uint32_t log_files;
 
-	uint32_t proxy;                 /* Attach: pid of the proxy, on the host; becomes the state's pid */
+	uint32_t proxy;                 /* Attach: its pid on the host; becomes the state's */
 	int32_t signal;
 	int scope;                      /* enum signal_scope */
 	bool force;                     /* Delete: kill first; Shutdown */
@@ -64,8 +64,8 @@ struct control_request {
 /* What State says of a container. */
 struct control_container {
 	const char *id, *bundle, *status; /* creating, created, running, paused, stopped */
-	uint32_t pid;                   /* of the proxy, else of the init as the host sees it; 0 when stopped */
-	uint32_t init_pid;              /* of the init, as the host sees it where it can (local), else 0 */
+	uint32_t pid;                   /* of the proxy, else as init_pid; 0 when stopped */
+	uint32_t init_pid;              /* as the host sees it; 0 where it cannot */
 	uint32_t exit_code;             /* when stopped */
 	const char *created, *exited_at;/* RFC 3339 */
 	const char *log_path;

@@ -70,7 +70,8 @@ static int open_program(const char *path, struct fault *fault)
 	if (fd < 0)
 		return fault_errno(fault, -errno, "open the agent \"%s\"", path);
 	if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-		return fault_errno(fault, -errno, "make a read-only view of the agent \"%s\"", path);
+		return fault_errno(fault, -errno, "make a read-only view of the agent \"%s\"",
+		                   path);
 	return take_fd(&fd);
 }
 
@@ -114,7 +115,8 @@ static _Noreturn void child(const struct launch *launch)
 	static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	static char *const environment[] = { path, NULL };
 
-	if (dup2(launch->output_fd, STDOUT_FILENO) < 0 || dup2(launch->output_fd, STDERR_FILENO) < 0)
+	if (dup2(launch->output_fd, STDOUT_FILENO) < 0 ||
+	    dup2(launch->output_fd, STDERR_FILENO) < 0)
 		_exit(127);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		fail("parent death signal");

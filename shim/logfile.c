@@ -37,8 +37,8 @@ struct batch {
 static int open_file(struct logfile *log)
 {
 	struct stat st;
-	cleanup_close int fd = open(log->path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
-	                            0600);
+	cleanup_close int fd = open(log->path,
+	                            O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	close_fd(&log->fd);

@@ -359,10 +359,10 @@ static void describe_process(const struct process *process, const char *kind, st
 	};
 	unsigned waiters = 0;
 
-	for (const struct task_request *request = process->waiters; request; request = request->next)
+	for (const struct task_request *r = process->waiters; r; r = r->next)
 		waiters++;
-	(void)buf_printf(out, "  %s %u: %s, host pid %d, proxy %u, exit code %u, waiters %u\n", kind,
-	                 process->pid, states[process->state], (int)process->host_pid,
+	(void)buf_printf(out, "  %s %u: %s, host pid %d, proxy %u, exit code %u, waiters %u\n",
+	                 kind, process->pid, states[process->state], (int)process->host_pid,
 	                 process->proxy, process->exit_code, waiters);
 	if (!process->stdio)
 		return;

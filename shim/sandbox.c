@@ -192,8 +192,8 @@ static void keep_last_line(struct sandbox *sandbox, const char *text, size_t siz
 	const char *line = size ? memrchr(text, '\n', size) : NULL;
 	size_t start = line ? (size_t)(line + 1 - text) : 0;
 	if (size > start)
-		snprintf(sandbox->last_line, LAST_LINE, "%.*s", (int)min_size(size - start, LAST_LINE),
-		         text + start);
+		snprintf(sandbox->last_line, LAST_LINE, "%.*s",
+		         (int)min_size(size - start, LAST_LINE), text + start);
 }
 
 static void log_output(struct sandbox *sandbox, const char *text, size_t size)
@@ -252,7 +252,8 @@ static void on_bridge_lost(struct bridge *bridge, const struct fault *fault)
 
 	if (sandbox->ending)
 		return;
-	if (sandbox->running && sandbox->ready_fd >= 0 && fault->hresult == HRESULT_NO_COMMON_VERSION)
+	if (sandbox->running && sandbox->ready_fd >= 0 &&
+	    fault->hresult == HRESULT_NO_COMMON_VERSION)
 		start_failed(sandbox, fault->text);
 	else if (sandbox->running && !sandbox->shutting_down)
 		timer_set(&sandbox->limit, RECONNECT_LIMIT);
@@ -312,7 +313,7 @@ static void on_remains(struct task *task, const char *id)
 	struct fault fault = FAULT_NULL;
 	int r = state_container_load(&sandbox->state, id, &arena, &record, &fault);
 
-	/* Containers that others manage have no record here, and nothing is known about their cgroup. */
+	/* Containers that others manage have no record here: their cgroups are not known. */
 	if (r >= 0) {
 		r = remains_remove_cgroups(id, record.cgroups_path);
 		if (r < 0)
@@ -448,7 +449,8 @@ static int open_state(struct sandbox *sandbox, struct fault *fault)
 	                         O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (sandbox->log_fd < 0)
 		return fault_errno(fault, -errno, "%s/sandbox.log", sandbox->directory);
-	log_init(sandbox->log_fd, LOG_FORMAT_TEXT, options->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	log_init(sandbox->log_fd, LOG_FORMAT_TEXT,
+	         options->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
 	return 0;
 }
 

@@ -5,8 +5,8 @@
  *
  * The sandbox process is the same program, executed anew: it must not carry along the memory of a
  * command, and people should see in ps(1) what it is. One fork is enough, because setsid() in the
- * child of a fork always works, and whoever adopts it reaps it. It stays in the caller's cgroup: the
- * kernel takes longer to move a process than to start a partition.
+ * child of a fork always works, and whoever adopts it reaps it. It stays in the caller's cgroup:
+ * the kernel takes longer to move a process than to start a partition.
  */
 
 #include "shim/sandbox.h"

@@ -348,7 +348,8 @@ static void on_started(struct bridge_call *call, const void *answer, const struc
 		process_gone(container->init, EXIT_NOT_STARTED);
 	}
 	struct fault gone = FAULT_NULL;
-	fault_set(&gone, 0, HRESULT_NO_SUCH_CONTAINER, "container \"%s\" was deleted", container->id);
+	fault_set(&gone, 0, HRESULT_NO_SUCH_CONTAINER, "container \"%s\" was deleted",
+	          container->id);
 	task_failed(request, fault ? fault : &gone);
 }
 
@@ -382,8 +383,8 @@ static void on_executed(struct bridge_call *call, const void *answer, const stru
 	launch_failed(process, reply);
 	process_free(process);
 	struct fault gone = FAULT_NULL;
-	fault_set(&gone, 0, HRESULT_CONTAINER_NOT_RUNNING, "container \"%s\" is not running any more",
-	          container->id);
+	fault_set(&gone, 0, HRESULT_CONTAINER_NOT_RUNNING,
+	          "container \"%s\" is not running any more", container->id);
 	task_failed(request, fault ? fault : &gone);
 }
 
@@ -569,7 +570,7 @@ void task_notification(struct task *task, const struct notification *notificatio
 {
 	static const struct {
 		const char *type;
-		void (*handle)(struct container *container, const struct notification *notification);
+		void (*handle)(struct container *container, const struct notification *);
 	} handlers[] = {
 		{ "OutOfMemory", on_oom },
 		{ "StreamOffset", on_offset },

@@ -90,7 +90,7 @@ struct task_ops {
 	void (*event)(struct task *task, const struct control_event *event);
 	/* The last container has gone; comes before whoever asked for that is answered. */
 	void (*emptied)(struct task *task);
-	/* A container goes whose partition has ended: what its agent would have removed is still there. */
+	/* A container goes whose partition has ended, and no agent has removed what it left. */
 	void (*remains)(struct task *task, const char *id);
 };
 
