@@ -87,7 +87,8 @@ static const struct partition_driver driver = { .name = "fuzz", .host_pid = host
 static void say(int fd, const void *bytes, size_t size, struct loop *loop)
 {
 	for (size_t done = 0; done < size;) {
-		ssize_t n = send(fd, (const char *)bytes + done, size - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t n = send(fd, (const char *)bytes + done, size - done,
+		                 MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n <= 0 && errno != EAGAIN)
 			return;
 		done += n > 0 ? (size_t)n : 0;
@@ -99,7 +100,8 @@ static void say(int fd, const void *bytes, size_t size, struct loop *loop)
 static void prepare(struct bridge *bridge, int agent_fd, struct task_request request[static 3])
 {
 	static const char created[] = "{\"Result\":0,\"ProcessId\":7}";
-	struct frame frame = { MESSAGE_RESPONSE(MESSAGE_CREATE), FRAME_HEADER + sizeof(created) - 1, 1 };
+	struct frame frame = { MESSAGE_RESPONSE(MESSAGE_CREATE), FRAME_HEADER + sizeof(created) - 1,
+	                      1 };
 	struct control_request wanted = { .id = "c", .bundle = "/", .config = "{}" };
 	uint8_t header[FRAME_HEADER];
 	int fd[STDIO_COUNT] = { -1, -1, -1 };

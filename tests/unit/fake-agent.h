@@ -3,7 +3,7 @@
 
 /*
  * The far end of a bridge, played by hand: the host's side runs in a loop for a few turns, what it
- * sent is read from a socket, and what an agent would answer, or would never answer, is written there.
+ * sent is read from a socket, and what an agent would answer, or never would, is written there.
  */
 
 #include "shim/bridge.h"

@@ -107,7 +107,8 @@ static void test_refuses_others(void **state)
 		"{\"Result\":0,\"Version\":4}",
 		"{\"Result\":0,\"Version\":3,\"Capabilities\":{}}",
 		"{\"Result\":0,\"Version\":4,\"Capabilities\":{\"GuestDefinedCapabilities\":{}}}",
-		"{\"Result\":0,\"Version\":4,\"Capabilities\":{\"GuestDefinedCapabilities\":{\"Hvrun\":"
+		"{\"Result\":0,\"Version\":4,"
+		"\"Capabilities\":{\"GuestDefinedCapabilities\":{\"Hvrun\":"
 		"{\"Version\":1,\"Session\":\"00000000-0000-0000-0000-000000000000\","
 		"\"MaxFrame\":65536}}}}",
 		"{\"Result\":-1070137076,\"ErrorMessage\":\"no\"}",
@@ -257,7 +258,8 @@ static void test_notifications(void **state)
 		const char *payload;
 		unsigned counted;
 	} notifications[] = {
-		{ "{\"ContainerId\":\"c\",\"Type\":\"OutOfMemory\",\"Operation\":\"None\",\"Count\":1}", 1 },
+		{ "{\"ContainerId\":\"c\",\"Type\":\"OutOfMemory\",\"Operation\":\"None\","
+		  "\"Count\":1}", 1 },
 		{ "{\"ContainerId\":\"\",\"ActivityId\":\"\",\"Type\":\"UnexpectedExit\"}", 1 },
 		{ "{}", 0 },
 		{ "{\"ContainerId\":\"c\",\"Type\":7}", 0 },

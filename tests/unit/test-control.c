@@ -34,17 +34,20 @@ static void test_request(void **state)
 	struct oci_resources resources = { .pids = { .limit = { true, 7 } } };
 	struct control_request request = {
 		.id = "c", .pid = 5, .bundle = "/b", .config = "{\"a\":1}", .std_in = true,
-		.terminal = true, .height = 25, .width = 80, .log_path = "/l", .log_size = 1ull << 40,
+		.terminal = true, .height = 25, .width = 80, .log_path = "/l",
+		.log_size = 1ull << 40,
 		.log_files = 3, .proxy = 99, .signal = 15, .scope = SCOPE_CONTAINER, .force = true,
 		.resources = &resources,
 	}, back = { 0 };
 	(void)state;
 
 	round_trip(&control_request_type, &request, &back, &arena,
-	           "{\"Id\":\"c\",\"Pid\":5,\"Bundle\":\"/b\",\"Config\":\"{\\\"a\\\":1}\",\"StdIn\":true,"
+	           "{\"Id\":\"c\",\"Pid\":5,\"Bundle\":\"/b\",\"Config\":\"{\\\"a\\\":1}\","
+	           "\"StdIn\":true,"
 	           "\"Terminal\":true,\"Height\":25,\"Width\":80,\"LogPath\":\"/l\","
 	           "\"LogSize\":1099511627776,\"LogFiles\":3,\"Proxy\":99,\"Signal\":15,"
-	           "\"Scope\":\"container\",\"Force\":true,\"Resources\":{\"pids\":{\"limit\":7}}}");
+	           "\"Scope\":\"container\",\"Force\":true,"
+	           "\"Resources\":{\"pids\":{\"limit\":7}}}");
 	assert_int_equal(back.scope, SCOPE_CONTAINER);
 	assert_false(back.std_out);
 	assert_int_equal(back.resources->pids.limit.value, 7);
@@ -55,7 +58,8 @@ static void test_refusals(void **state)
 {
 	static const char *const bad[] = {
 		"", "[]", "{\"Pid\":-1}", "{\"Pid\":4294967296}", "{\"Height\":65536}",
-		"{\"Scope\":\"world\"}", "{\"Force\":1}", "{\"Id\":7}", "{\"Id\":\"a\",\"Id\":\"b\"}",
+		"{\"Scope\":\"world\"}", "{\"Force\":1}", "{\"Id\":7}",
+		"{\"Id\":\"a\",\"Id\":\"b\"}",
 		"{\"Resources\":{\"pids\":{\"limit\":\"7\"}}}",
 	};
 	struct arena arena = ARENA(1 << 20);
@@ -80,7 +84,8 @@ static void test_reply(void **state)
 	struct control_process process = { .pid = 4, .host_pid = 44, .exec = "init" };
 	struct control_reply reply = {
 		.pid = 4, .exit_code = 255, .exited_at = "t", .containers = { 1, &container },
-		.processes = { 1, &process }, .sandbox = { .rss = 1, .bytes_out = 6 }, .dump = "d\n",
+		.processes = { 1, &process }, .sandbox = { .rss = 1, .bytes_out = 6 },
+		.dump = "d\n",
 	}, back = { 0 };
 	(void)state;
 

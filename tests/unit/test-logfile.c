@@ -131,7 +131,8 @@ static void test_long_lines(void **state)
 
 	memset(line, 'x', sizeof(line));
 	for (size_t i = 0; i < array_size(lengths) * array_size(chunks); i++) {
-		size_t length = lengths[i / array_size(chunks)], chunk = chunks[i % array_size(chunks)];
+		size_t length = lengths[i / array_size(chunks)];
+		size_t chunk = chunks[i % array_size(chunks)];
 		(void)unlink(fixture->path);
 		assert_int_equal(logfile_open(&fixture->log, fixture->path, 0, 1), 0);
 		line[length] = '\n';

@@ -159,7 +159,8 @@ static uint64_t told(struct fixture *fixture, int client, uint32_t *ret_type)
 	return frame.id;
 }
 
-static void expect(struct fixture *fixture, int client, uint32_t type, uint64_t id, const char *text)
+static void expect(struct fixture *fixture, int client, uint32_t type, uint64_t id,
+                   const char *text)
 {
 	uint32_t got;
 
@@ -186,14 +187,17 @@ static bool hung_up(struct fixture *fixture, int client)
 /* A running container "c" without streams; returns the id of the Wait for its init, 7. */
 static uint64_t run(struct fixture *fixture, int client)
 {
-	ask(fixture, client, CONTROL_CREATE, 100, "{\"Id\":\"c\",\"Bundle\":\"/b\",\"Config\":\"{}\"}");
+	ask(fixture, client, CONTROL_CREATE, 100,
+	    "{\"Id\":\"c\",\"Bundle\":\"/b\",\"Config\":\"{}\"}");
 	uint64_t call = fake_expect(&fixture->agent, MESSAGE_CREATE);
 	fake_answer(&fixture->agent, MESSAGE_CREATE, call, "{\"Result\":0,\"ProcessId\":7}");
-	expect_answer(fixture, client, CONTROL_CREATE, 100, "{\"Result\":0,\"Pid\":7,\"HostPid\":1007}");
+	expect_answer(fixture, client, CONTROL_CREATE, 100,
+	              "{\"Result\":0,\"Pid\":7,\"HostPid\":1007}");
 	uint64_t wait = fake_expect(&fixture->agent, MESSAGE_WAIT_FOR_PROCESS);
 	ask(fixture, client, CONTROL_START, 101, "{\"Id\":\"c\"}");
 	call = fake_expect(&fixture->agent, MESSAGE_EXECUTE_PROCESS);
-	fake_answer(&fixture->agent, MESSAGE_EXECUTE_PROCESS, call, "{\"Result\":0,\"ProcessId\":7}");
+	fake_answer(&fixture->agent, MESSAGE_EXECUTE_PROCESS, call,
+	            "{\"Result\":0,\"ProcessId\":7}");
 	expect_answer(fixture, client, CONTROL_START, 101, "\"Result\":0");
 	return wait;
 }
@@ -222,12 +226,17 @@ static void test_refusals(void **state)
 		{ CONTROL_START, "{\"Id\":7}", "Id: " },
 		{ CONTROL_START, "{}", "Id: is required" },
 		{ CONTROL_START, "{\"Id\":\"x\"}", "container \\\"x\\\" does not exist" },
-		{ CONTROL_START, "{\"Id\":\"c\"}", "cannot start container \\\"c\\\": it is running" },
-		{ CONTROL_RESUME, "{\"Id\":\"c\"}", "cannot resume container \\\"c\\\": it is running" },
-		{ CONTROL_DELETE, "{\"Id\":\"c\"}", "cannot delete container \\\"c\\\": it is running" },
-		{ CONTROL_CREATE, "{\"Id\":\"c\",\"Bundle\":\"/b\",\"Config\":\"{}\"}", "exists already" },
+		{ CONTROL_START, "{\"Id\":\"c\"}",
+		  "cannot start container \\\"c\\\": it is running" },
+		{ CONTROL_RESUME, "{\"Id\":\"c\"}",
+		  "cannot resume container \\\"c\\\": it is running" },
+		{ CONTROL_DELETE, "{\"Id\":\"c\"}",
+		  "cannot delete container \\\"c\\\": it is running" },
+		{ CONTROL_CREATE, "{\"Id\":\"c\",\"Bundle\":\"/b\",\"Config\":\"{}\"}",
+		  "exists already" },
 		{ CONTROL_CREATE, "{\"Id\":\"d\",\"Config\":\"{}\"}", "Bundle: is required" },
-		{ CONTROL_CREATE, "{\"Id\":\"d\",\"Bundle\":\"/b\",\"Config\":\"{}\",\"StdOut\":true}",
+		{ CONTROL_CREATE, "{\"Id\":\"d\",\"Bundle\":\"/b\",\"Config\":\"{}\","
+		                  "\"StdOut\":true}",
 		  "not sent" },
 		{ CONTROL_EXEC, "{\"Id\":\"c\"}", "Process: is required" },
 		{ CONTROL_UPDATE, "{\"Id\":\"c\"}", "Resources: is required" },
@@ -305,10 +314,12 @@ static void test_nobody_waits_for_another(void **state)
 	assert_int_equal(told(fixture, first, NULL), 0);
 	fake_answer(&fixture->agent, MESSAGE_SIGNAL_PROCESS, signalled, "{\"Result\":0}");
 	expect_answer(fixture, second, CONTROL_SIGNAL, 1, "\"Result\":0");
-	fake_answer(&fixture->agent, MESSAGE_WAIT_FOR_PROCESS, wait, "{\"Result\":0,\"ExitCode\":1}");
+	fake_answer(&fixture->agent, MESSAGE_WAIT_FOR_PROCESS, wait,
+	            "{\"Result\":0,\"ExitCode\":1}");
 	expect_answer(fixture, first, CONTROL_WAIT, 1, "\"ExitCode\":1");
 	fake_answer(&fixture->agent, MESSAGE_GET_PROPERTIES, list,
-	            "{\"Result\":0,\"Properties\":\"{\\\"ProcessList\\\":[{\\\"ProcessId\\\":7}]}\"}");
+	            "{\"Result\":0,"
+	            "\"Properties\":\"{\\\"ProcessList\\\":[{\\\"ProcessId\\\":7}]}\"}");
 	expect_answer(fixture, first, CONTROL_PROCESSES, 2,
 	              "{\"Pid\":7,\"HostPid\":1007,\"Exec\":\"init\"}");
 }
@@ -341,7 +352,8 @@ static void test_proxy_goes_away(void **state)
 	uint64_t wait = run(fixture, client);
 	ask(fixture, client, CONTROL_EXEC, 1, "{\"Id\":\"c\",\"Process\":\"{}\"}");
 	uint64_t call = fake_expect(&fixture->agent, MESSAGE_EXECUTE_PROCESS);
-	fake_answer(&fixture->agent, MESSAGE_EXECUTE_PROCESS, call, "{\"Result\":0,\"ProcessId\":9}");
+	fake_answer(&fixture->agent, MESSAGE_EXECUTE_PROCESS, call,
+	            "{\"Result\":0,\"ProcessId\":9}");
 	expect_answer(fixture, client, CONTROL_EXEC, 1, "\"Pid\":9");
 	fake_expect(&fixture->agent, MESSAGE_WAIT_FOR_PROCESS);
 
@@ -349,14 +361,17 @@ static void test_proxy_goes_away(void **state)
 	ask(fixture, proxy, CONTROL_ATTACH, 1, "{\"Id\":\"c\",\"Pid\":9,\"Proxy\":1}");
 	close(proxy);
 	fake_expect(&fixture->agent, MESSAGE_SIGNAL_PROCESS);
-	assert_non_null(strstr(fixture->agent.payload, "\"ProcessId\":9,\"Options\":{\"Signal\":9}"));
+	assert_non_null(strstr(fixture->agent.payload,
+	                       "\"ProcessId\":9,\"Options\":{\"Signal\":9}"));
 	proxy = dial(fixture);
 	ask(fixture, proxy, CONTROL_ATTACH, 1, "{\"Id\":\"c\",\"Proxy\":1}");
 	close(proxy);
 	fake_expect(&fixture->agent, MESSAGE_SIGNAL_PROCESS);
 	assert_non_null(strstr(fixture->agent.payload,
-	                       "\"ProcessId\":7,\"Options\":{\"Signal\":9,\"Scope\":\"container\"}"));
-	fake_answer(&fixture->agent, MESSAGE_WAIT_FOR_PROCESS, wait, "{\"Result\":0,\"ExitCode\":137}");
+	                       "\"ProcessId\":7,\"Options\":{\"Signal\":9,"
+	                       "\"Scope\":\"container\"}"));
+	fake_answer(&fixture->agent, MESSAGE_WAIT_FOR_PROCESS, wait,
+	            "{\"Result\":0,\"ExitCode\":137}");
 
 	/* One that has done its work may go. */
 	proxy = dial(fixture);
@@ -379,9 +394,11 @@ static void test_fds(void **state)
 	run(fixture, client);
 	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
 	assert_int_equal(pipe2(err, O_CLOEXEC), 0);
-	assert_int_equal(channel_init(&channel, &fixture->agent.loop, dup(client), 65536, 65536, &ops), 0);
+	assert_int_equal(channel_init(&channel, &fixture->agent.loop, dup(client), 65536, 65536,
+	                              &ops), 0);
 	const int fds[] = { out[1], err[1] };
-	assert_int_equal(channel_send_fds(&channel, CONTROL_EXEC, 1, json, strlen(json), fds, 2), 0);
+	assert_int_equal(channel_send_fds(&channel, CONTROL_EXEC, 1, json, strlen(json), fds, 2),
+	                 0);
 	close(out[1]);
 	close(err[1]);
 	channel_deinit(&channel);
@@ -434,7 +451,8 @@ static void test_dump(void **state)
 
 	ask(fixture, client, CONTROL_DUMP, 1, "{}");
 	uint64_t call = fake_expect(&fixture->agent, MESSAGE_DUMP_STACKS);
-	fake_answer(&fixture->agent, MESSAGE_DUMP_STACKS, call, "{\"Result\":0,\"GuestStacks\":\"deep\"}");
+	fake_answer(&fixture->agent, MESSAGE_DUMP_STACKS, call,
+	            "{\"Result\":0,\"GuestStacks\":\"deep\"}");
 	expect_answer(fixture, client, CONTROL_DUMP, 1, "the sandbox\\nclients: 1");
 	assert_non_null(strstr(fixture->agent.payload, "agent:\\ndeep\""));
 	/* It is wanted most when the agent does not answer. */

@@ -36,7 +36,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct fixture *fixture = *state;
-	static const char *const folders[] = { "/a/root/containers", "/a/root/partitions", "/a/root",
+	static const char *const folders[] = { "/a/root/containers", "/a/root/partitions",
+	                                      "/a/root",
 	                                       "/a", "" };
 	char path[100];
 
@@ -140,7 +141,8 @@ static void test_containers(void **state)
 	assert_int_equal(state_container_load(st, "c1", &fixture->arena, &read, &fixture->fault),
 	                 -ENOENT);
 	assert_int_equal(state_container_save(fd, &record), 0);
-	assert_int_equal(state_container_load(st, "c1", &fixture->arena, &read, &fixture->fault), 0);
+	assert_int_equal(state_container_load(st, "c1", &fixture->arena, &read, &fixture->fault),
+	                 0);
 	assert_string_equal(read.partition, "p1");
 	assert_string_equal(read.annotations.item[0].value, "value");
 	assert_int_equal(read.log_files, 4);
@@ -200,7 +202,8 @@ static void test_files(void **state)
 	assert_string_equal(text, "2");
 	assert_int_equal(state_read_file(fd, "f", &fixture->arena, 0, &text, &size), -EFBIG);
 	assert_int_equal(symlinkat("/etc/passwd", fd, "link"), 0);
-	assert_int_equal(state_read_file(fd, "link", &fixture->arena, 1 << 16, &text, &size), -ELOOP);
+	assert_int_equal(state_read_file(fd, "link", &fixture->arena, 1 << 16, &text, &size),
+	                 -ELOOP);
 	assert_int_equal(mkdirat(fd, "d", 0700), 0);
 	assert_int_equal(state_read_file(fd, "d", &fixture->arena, 10, &text, &size), -EINVAL);
 	assert_int_equal(unlinkat(fd, "d", AT_REMOVEDIR), 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Containers and processes on the host's side, with the agent played by hand: above all the order in
- * which output, exits and answers come. */
+/* Containers and processes on the host's side, with the agent played by hand: above all the order
+ * in which output, exits and answers come. */
 
 #include "shim/task.h"
 #include "tests/unit/fake-agent.h"
@@ -132,7 +132,8 @@ static int setup(void **state)
 	fixture->partition = (struct partition)PARTITION_NULL;
 	fixture->partition.driver = &driver;
 	task_init(&fixture->task, &fixture->agent.bridge, &fixture->partition, &task_ops);
-	snprintf(fixture->log_path, sizeof(fixture->log_path), "/tmp/test-task-%d.log", (int)getpid());
+	snprintf(fixture->log_path, sizeof(fixture->log_path), "/tmp/test-task-%d.log",
+	         (int)getpid());
 	fake_negotiate(&fixture->agent);
 	*state = fixture;
 	return 0;
@@ -271,7 +272,8 @@ static void start(struct fixture *fixture, struct running *running)
 	running->in = stream_id(fixture, "StdIn");
 	running->out = stream_id(fixture, "StdOut");
 	running->err = stream_id(fixture, "StdErr");
-	fake_answer(agent_of(fixture), MESSAGE_EXECUTE_PROCESS, call, "{\"Result\":0,\"ProcessId\":7}");
+	fake_answer(agent_of(fixture), MESSAGE_EXECUTE_PROCESS, call,
+	            "{\"Result\":0,\"ProcessId\":7}");
 	assert_int_equal(asker.answers, 1);
 	assert_false(asker.failed);
 	assert_int_equal(container_status(running->container), CONTAINER_RUNNING);
@@ -296,7 +298,8 @@ static void exit_reply(struct fixture *fixture, uint64_t wait, uint32_t code, in
 	char text[200], offsets[80] = "";
 
 	if (out >= 0)
-		snprintf(offsets, sizeof(offsets), "\"StdOut\":%lld,\"StdErr\":%lld", (long long)out,
+		snprintf(offsets, sizeof(offsets), "\"StdOut\":%lld,\"StdErr\":%lld",
+		         (long long)out,
 		         (long long)err);
 	snprintf(text, sizeof(text), "{\"Result\":0,\"ExitCode\":%u,\"ExitedAt\":"
 	         "\"2026-11-22T00:00:00.000000001Z\",\"Offsets\":{%s}}", code, offsets);
@@ -345,7 +348,8 @@ static void test_lifecycle(void **state)
 	assert_int_equal(deleter.answers, 1);
 	assert_int_equal(deleter.emptied, 1);
 	assert_null(task_find(&fixture->task, "c"));
-	static const char *const events[] = { "create c 7 0", "start c 7 0", "exit c 7 3", "delete c 0 0" };
+	static const char *const events[] = { "create c 7 0", "start c 7 0", "exit c 7 3",
+	                                     "delete c 0 0" };
 	assert_int_equal(fixture->event_count, array_size(events));
 	for (size_t i = 0; i < array_size(events); i++)
 		assert_string_equal(fixture->events[i], events[i]);
@@ -390,7 +394,8 @@ static void fill(struct fixture *fixture, uint64_t stream, size_t size)
 	static char bytes[4096];  /* so few that the pipe stays as it is */
 
 	for (; size; size -= min_size(size, sizeof(bytes)))
-		fake_write(agent_of(fixture), FRAME_DATA, stream, bytes, min_size(size, sizeof(bytes)));
+		fake_write(agent_of(fixture), FRAME_DATA, stream, bytes,
+		           min_size(size, sizeof(bytes)));
 }
 
 #define STALLED 250000          /* more than a pipe holds, less than a window */
@@ -569,7 +574,8 @@ static void test_exec(void **state)
 
 	run(fixture, &running);
 	assert_int_equal(exec(fixture, running.container, &callers, &asker), 0);
-	assert_non_null(strstr(fixture->agent.payload, "\\\"OciProcess\\\":{\\\"args\\\":[\\\"x\\\"]}"));
+	assert_non_null(strstr(fixture->agent.payload,
+	                       "\\\"OciProcess\\\":{\\\"args\\\":[\\\"x\\\"]}"));
 	uint64_t out = stream_id(fixture, "StdOut");
 	assert_true(out > running.err);
 	fake_answer(agent_of(fixture), MESSAGE_EXECUTE_PROCESS, fixture->agent.frame.id,
@@ -629,7 +635,8 @@ static void test_unclaimed_execs_are_few(void **state)
 		char text[60];
 		assert_int_equal(exec(fixture, running.container, NULL, &asker), 0);
 		snprintf(text, sizeof(text), "{\"Result\":0,\"ProcessId\":%u}", pid);
-		fake_answer(agent_of(fixture), MESSAGE_EXECUTE_PROCESS, fixture->agent.frame.id, text);
+		fake_answer(agent_of(fixture), MESSAGE_EXECUTE_PROCESS, fixture->agent.frame.id,
+		            text);
 		fixture->event_count = 0;
 		exit_reply(fixture, expect_wait(fixture, pid), 0, 0, 0);
 	}
@@ -667,7 +674,8 @@ static void test_create_fails(void **state)
 	int none[STDIO_COUNT] = { -1, -1, -1 };
 	wanted.log_path = "/nonexistent/log";
 	fresh(&asker);
-	assert_int_equal(task_create(&fixture->task, &wanted, none, &asker.request, &fault), -ENOENT);
+	assert_int_equal(task_create(&fixture->task, &wanted, none, &asker.request, &fault),
+	                 -ENOENT);
 	assert_null(task_find(&fixture->task, "c"));
 	fake_quiet(agent_of(fixture));
 }
@@ -771,7 +779,8 @@ static void test_delete_with_exec_under_way(void **state)
 	fake_answer(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE, deletion, "{\"Result\":0}");
 	assert_int_equal(deleter.answers, 1);
 	assert_int_equal(executor.answers, 0);
-	fake_answer(agent_of(fixture), MESSAGE_EXECUTE_PROCESS, call, "{\"Result\":0,\"ProcessId\":9}");
+	fake_answer(agent_of(fixture), MESSAGE_EXECUTE_PROCESS, call,
+	            "{\"Result\":0,\"ProcessId\":9}");
 	assert_true(executor.failed);
 	assert_int_equal(executor.fault.hresult, HRESULT_CONTAINER_NOT_RUNNING);
 	close_callers(&running.callers);
@@ -801,7 +810,8 @@ static void test_delete_refused(void **state)
 		fresh(&deleter);
 		assert_int_equal(task_delete(container, false, &deleter.request, &fault), 0);
 		uint64_t call = fake_expect(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE);
-		fake_answer(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE, call, cases[i].answer);
+		fake_answer(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE, call,
+		            cases[i].answer);
 		assert_int_equal(deleter.answers, 1);
 		assert_int_equal(deleter.failed, cases[i].stays);
 		assert_int_equal(task_find(&fixture->task, "c") != NULL, cases[i].stays);
@@ -940,7 +950,8 @@ static void test_exit_before_start(void **state)
 	uint64_t call = fake_expect(agent_of(fixture), MESSAGE_EXECUTE_PROCESS);
 	exit_reply(fixture, wait, 0, 0, 0);
 	assert_int_equal(container_status(container), CONTAINER_STOPPED);
-	fake_answer(agent_of(fixture), MESSAGE_EXECUTE_PROCESS, call, "{\"Result\":0,\"ProcessId\":4711}");
+	fake_answer(agent_of(fixture), MESSAGE_EXECUTE_PROCESS, call,
+	            "{\"Result\":0,\"ProcessId\":4711}");
 	assert_int_equal(asker.answers, 1);
 	assert_int_equal(container_status(container), CONTAINER_STOPPED);
 	close_callers(&callers);
@@ -979,7 +990,8 @@ static void test_pause(void **state)
 	assert_int_equal(container_status(running.container), CONTAINER_PAUSED);
 	fresh(&asker);
 	assert_int_equal(task_pause(running.container, false, &asker.request, &fault), 0);
-	fake_answer(agent_of(fixture), MESSAGE_RESUME, fake_expect(agent_of(fixture), MESSAGE_RESUME),
+	fake_answer(agent_of(fixture), MESSAGE_RESUME,
+	            fake_expect(agent_of(fixture), MESSAGE_RESUME),
 	            "{\"Result\":-2147467259,\"ErrorMessage\":\"no\"}");
 	assert_true(asker.failed);
 	assert_int_equal(container_status(running.container), CONTAINER_PAUSED);
@@ -1037,7 +1049,8 @@ static void test_notifications(void **state)
 		"{\"ContainerId\":\"c\",\"Type\":\"OutOfMemory\",\"Count\":2,\"ProcessId\":9}",
 		"{\"ContainerId\":\"x\",\"Type\":\"OutOfMemory\",\"Count\":2}",
 		"{\"ContainerId\":\"c\",\"Type\":\"UnexpectedExit\"}",
-		"{\"ContainerId\":\"c\",\"Type\":\"StreamOffset\",\"ProcessId\":99,\"Stream\":1,\"Offset\":5}",
+		"{\"ContainerId\":\"c\",\"Type\":\"StreamOffset\",\"ProcessId\":99,\"Stream\":1,"
+		"\"Offset\":5}",
 		"{\"ContainerId\":\"c\",\"Type\":\"StreamOffset\",\"Stream\":2,\"Offset\":0}",
 	};
 	struct fixture *fixture = *state;
