@@ -36,9 +36,9 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct fixture *fixture = *state;
-	static const char *const folders[] = { "/a/root/containers", "/a/root/partitions",
-	                                      "/a/root",
-	                                       "/a", "" };
+	static const char *const folders[] = {
+		"/a/root/containers", "/a/root/partitions", "/a/root", "/a", "",
+	};
 	char path[100];
 
 	for (size_t i = 0; i < array_size(folders); i++) {
