@@ -138,6 +138,24 @@ class Hvrun:
     def wait_status(self, cid, status, timeout=5):
         watch.eventually(lambda: self.status(cid) == status, timeout, f"{cid} {status}")
 
+    def partition(self, cid):
+        """What is known of the sandbox process of a container's partition."""
+        return json.loads((self.root / "partitions" / cid / "sandbox.json").read_text())
+
+    def sandbox_pid(self, cid):
+        return self.partition(cid)["Pid"]
+
+    def agent_pid(self, cid):
+        return self.partition(cid)["AgentPid"]
+
+    def init_pid(self, cid):
+        """The container's init, as this test sees it."""
+        inside = [pid for pid in watch.children(self.agent_pid(cid))
+                  if any(cid in line for line in
+                         pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines())]
+        assert inside, f"no process of {cid}"
+        return min(inside, key=lambda pid: watch.stat(pid)[3])
+
     def list(self):
         return self.run("list", "--format", "json").json() or []
 

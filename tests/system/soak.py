@@ -345,6 +345,12 @@ def stalled(world, count=100):
 # Nothing grows
 
 
+def mounts(world, pid):
+    """Without those of other tests that run at the same time."""
+    lines = watch.mounts(pid)
+    return sum(str(world.path) in line or "/tmp/hv" not in line for line in lines)
+
+
 def measure(world, cid):
     sandbox, agent = world.record(cid)
     return {
@@ -352,8 +358,8 @@ def measure(world, cid):
         "processes": len(watch.descendants(sandbox)),
         "zombies": sum(watch.stat(pid)[1] == "Z" for pid in watch.descendants(sandbox)),
         "adopted": len(world.adopted()),
-        "cgroups": len(watch.cgroups("hvrun")),
-        "agent's mounts": len(watch.mounts(agent)), "mounts": len(watch.mounts()),
+        "cgroups": len(watch.cgroups(world.token)),
+        "agent's mounts": mounts(world, agent), "mounts": mounts(world, "self"),
         "agent's KiB": watch.rss(agent), "sandbox's KiB": watch.rss(sandbox),
     }
 

@@ -151,7 +151,7 @@ def test_bad_bundle_path(agent, plain, rootfs, bundle):
 
 
 @pytest.mark.parametrize("cid", ["", ".", "..", "../x", "a/b", "x y", "a\nb", "é",
-                                 "x" * 300, "x" * 70000, b.NULL_CID])
+                                 "x" * 300, "x" * 70000, b.NULL_CID], ids=lambda cid: cid[:9])
 def test_bad_container_id(agent, plain, rootfs, cid):
     with pytest.raises(b.Failed) as failed:
         plain.create(cid, config("true", rootfs=rootfs), agent.bundle("x"))
