@@ -21,7 +21,8 @@
 #define OPTIONS_MAX 64
 
 static const struct verb *const groups[] = {
-	verbs_lifecycle, verbs_exec, verbs_control, verbs_list, verbs_logs, verbs_info,
+	verbs_lifecycle, verbs_delete, verbs_exec, verbs_control, verbs_list, verbs_logs,
+	verbs_info,
 };
 
 static const struct option_row global_options[] = {

@@ -50,8 +50,8 @@ struct verb {
 };
 
 /* One group of verbs per file. */
-extern const struct verb verbs_lifecycle[], verbs_exec[], verbs_control[], verbs_list[],
-	verbs_logs[], verbs_info[];
+extern const struct verb verbs_lifecycle[], verbs_delete[], verbs_exec[], verbs_control[],
+	verbs_list[], verbs_logs[], verbs_info[];
 
 /* The whole program: global options, verb, its options. Returns the exit status. */
 int cli_main(int argc, char **argv);

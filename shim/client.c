@@ -49,6 +49,11 @@ void client_close(struct client *client)
 	arena_free(&client->arena);
 }
 
+bool client_lost(int error)
+{
+	return error == -ECONNREFUSED || error == -ECONNRESET || error == -EPIPE;
+}
+
 static int send_all(int fd, const char *bytes, size_t size, const int *fds, size_t fd_count)
 {
 	while (size) {

@@ -20,6 +20,8 @@ int client_connect(struct client *client, struct state *state, const char *parti
 int client_connect_container(struct client *client, struct state *state, const char *id,
                              struct container_record *ret, struct fault *fault);
 void client_close(struct client *client);
+/* Of these functions: there is nobody at the other end any more. */
+bool client_lost(int error);
 
 /* Sends without waiting for the answer; fds (borrowed) go along. */
 int client_send(struct client *client, enum control_type type,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * create, start, run, delete. A failure at any step undoes the steps before it in reverse order,
+ * create, start, run. A failure at any step undoes the steps before it in reverse order,
  * so that nothing is left behind: the container in the partition, its state directory; the
  * partition ends by itself with its last container.
  */
@@ -10,6 +10,7 @@
 #include "shim/attach.h"
 #include "shim/bundle.h"
 #include "shim/cli.h"
+#include "shim/delete.h"
 #include "shim/hooks.h"
 #include "shim/pod.h"
 #include "shim/remains.h"
@@ -139,23 +140,43 @@ static int save(struct creation *creation, struct fault *fault)
 	                 : 0;
 }
 
+/* It outlived the container that it was made for, and an id alone is no reason to share it. */
+static int check_own(struct creation *creation, struct fault *fault)
+{
+	const struct control_request request = { .id = "" };
+	struct control_reply reply = { 0 };
+	int error = 0;
+	if (creation->partition == creation->id && !pod_is_named(&creation->bundle.spec))
+		error = client_call(&creation->client, CONTROL_STATE, &request, NULL, 0, &reply,
+		                    fault);
+	return !error && reply.containers.count
+		? fault_set(fault, -EEXIST, HRESULT_INVALID_STATE,
+		            "partition \"%s\" holds other containers", creation->partition)
+		: error;
+}
+
 /* Joins the partition, starting it if it is not there. */
 static int connect_partition(struct creation *creation, struct fault *fault)
 {
 	struct cli *cli = creation->cli;
-	int error = creation->joins ? 0
+	int error = creation->joins ? -EEXIST
 	                            : sandbox_spawn(&cli->state, creation->partition, cli->partition,
 	                                            cli->debug, fault);
-	if (error == -EEXIST && remains_remove_partition(&cli->state, creation->partition) == 0)
-		/* What a killed sandbox process left behind. */
-		error = sandbox_spawn(&cli->state, creation->partition, cli->partition, cli->debug, fault);
+	if (error == -EEXIST && !creation->joins) {
+		/* Somebody else starts it, or it is what a killed sandbox process left behind. */
+		int removed = remains_remove_partition(&cli->state, creation->partition);
+		if (!removed || removed == -ENOENT)
+			error = sandbox_spawn(&cli->state, creation->partition, cli->partition,
+			                      cli->debug, fault);
+	}
 	if (error < 0 && error != -EEXIST)
 		return error;
+	bool existed = error == -EEXIST;
 	error = client_connect(&creation->client, &cli->state, creation->partition, fault);
 	if (error == -ENOENT || error == -ECONNREFUSED)
 		return fault_set(fault, error, HRESULT_FAIL,
 		                 "the sandbox process of partition \"%s\" is gone", creation->partition);
-	return error;
+	return !error && existed ? check_own(creation, fault) : error;
 }
 
 static int ask(struct creation *creation, struct fault *fault)
@@ -201,22 +222,31 @@ static int ask(struct creation *creation, struct fault *fault)
 
 static void undo(struct creation *creation)
 {
+	struct state *state = &creation->cli->state;
+	const struct control_request deletion = { .id = creation->id, .force = true };
+	const struct control_request shutdown = { .id = "" };
 	struct fault ignored;
-	if (creation->created) {
-		const struct control_request request = { .id = creation->id, .force = true };
-		int error = client_call(&creation->client, CONTROL_DELETE, &request, NULL, 0, NULL,
-		                        &ignored);
-		if (error < 0 && error != -ENOENT) {
-			/* The sandbox process is gone, and with it the agent. */
-			remains_remove_cgroups(creation->id, creation->record.cgroups_path);
-			remains_remove_partition(&creation->cli->state, creation->partition);
-		}
-	} else if (creation->client.fd >= 0 && !creation->joins) {
-		const struct control_request request = { .id = "" };
-		client_call(&creation->client, CONTROL_SHUTDOWN, &request, NULL, 0, NULL, &ignored);
+	if (creation->directory < 0 || !state_container_is(state, creation->id, creation->directory))
+		return;
+	bool own = !creation->joins;
+	int error = 0;
+	if (creation->client.fd < 0) {
+		if (own)
+			(void)remains_remove_partition(state, creation->partition);
+	} else if (creation->created) {
+		error = client_call(&creation->client, CONTROL_DELETE, &deletion, NULL, 0, NULL,
+		                    &ignored);
+	} else if (own) {
+		error = client_call(&creation->client, CONTROL_SHUTDOWN, &shutdown, NULL, 0, NULL,
+		                    &ignored);
+		/* Who looks after the failure finds nothing, not even a partition that is ending. */
+		error = error ? error : -ECONNRESET;
 	}
-	if (creation->directory >= 0)
-		state_container_remove(&creation->cli->state, creation->id);
+	if (client_lost(error))
+		error = remains_remove(state, &creation->record);
+	/* Without its directory nobody could find a container that is still there. */
+	if (!creation->created || !error || error == -ENOENT)
+		state_container_remove(state, creation->id);
 }
 
 static void creation_deinit(struct creation *creation)
@@ -252,6 +282,8 @@ static int create(struct creation *creation, bool run, struct fault *fault)
 	if (!error)
 		error = host_hooks_run(HOOK_CREATE, &creation->bundle, creation->id,
 		                       creation->reply.host_pid, fault);
+	if (!error)
+		state_container_made(creation->directory);
 	return error;
 }
 
@@ -326,23 +358,6 @@ static int verb_start(struct cli *cli, void *options, int argc, char **argv, str
 	return error;
 }
 
-static int finish(struct cli *cli, struct client *client, const struct bundle *bundle,
-                  const char *id, bool force, struct fault *fault)
-{
-	const struct control_request request = { .id = id, .force = force };
-	int error = client_call(client, CONTROL_DELETE, &request, NULL, 0, NULL, fault);
-	if (error < 0 && error != -ENOENT)
-		return error;
-	error = state_container_remove(&cli->state, id);
-	if (error < 0)
-		return fault_errno(fault, error, "removing the state of container \"%s\"", id);
-	struct fault hook;
-	/* The specification: what fails after the end is only logged. */
-	if (host_hooks_run(HOOK_POSTSTOP, bundle, id, 0, &hook) < 0)
-		log_warning("%s", hook.text);
-	return 0;
-}
-
 static int run_foreground(struct creation *creation, struct fault *fault)
 {
 	bool terminal = creation->record.terminal && creation->slave < 0;
@@ -361,7 +376,8 @@ static int run_foreground(struct creation *creation, struct fault *fault)
 	terminal_restore();
 	if (status < 0 || creation->options->keep)
 		return status;
-	error = finish(creation->cli, &creation->client, &creation->bundle, creation->id, false, fault);
+	error = delete_container(&creation->cli->state, &creation->client, &creation->record,
+	                         creation->directory, &creation->bundle, false, fault);
 	return error < 0 ? error : status;
 }
 
@@ -386,55 +402,6 @@ static int verb_run(struct cli *cli, void *options, int argc, char **argv, struc
 		undo(&creation);
 	creation_deinit(&creation);
 	return r;
-}
-
-/* The sandbox process is gone, and with it the agent and all it ran. */
-static int delete_remains(struct cli *cli, const struct container_record *record,
-                          struct fault *fault)
-{
-	int error = remains_remove_cgroups(record->id, record->cgroups_path);
-	if (error < 0)
-		return fault_errno(fault, error, "removing the cgroups of container \"%s\"", record->id);
-	remains_remove_partition(&cli->state, record->partition);
-	error = state_container_remove(&cli->state, record->id);
-	return error < 0 ? fault_errno(fault, error, "removing the state of container \"%s\"", record->id)
-	                 : 0;
-}
-
-struct delete_options {
-	bool force;
-};
-static const struct option_row delete_rows[] = {
-	{ "force", 'f', OPTION_FLAG, offsetof(struct delete_options, force), NULL,
-	  "kill it first; one that does not exist is deleted already" },
-	{ NULL },
-};
-
-static int verb_delete(struct cli *cli, void *options, int argc, char **argv, struct fault *fault)
-{
-	(void)argc;
-	bool force = ((struct delete_options *)options)->force;
-	const char *id = argv[0];
-	struct client client;
-	struct container_record record = { 0 };
-	struct bundle bundle = BUNDLE_NULL;
-	struct fault ignored;
-	int error = client_connect_container(&client, &cli->state, id, &record, fault);
-	if (!error) {
-		/*
-		 * The hooks are in the state directory, which goes. A spec that cannot be read
-		 * any more must not keep the container alive.
-		 */
-		bundle_load_saved(&bundle, &cli->state, id, record.bundle, &ignored);
-		error = finish(cli, &client, &bundle, id, force, fault);
-	} else if (record.partition && (error == -ENOENT || error == -ECONNREFUSED)) {
-		error = delete_remains(cli, &record, fault);
-	} else if (error == -ENOENT && force) {
-		error = 0;
-	}
-	bundle_deinit(&bundle);
-	client_close(&client);
-	return error;
 }
 
 const struct verb verbs_lifecycle[] = {
@@ -467,15 +434,6 @@ const struct verb verbs_lifecycle[] = {
 		.summary = "start the process of a created container",
 		.least = 1, .most = 1,
 		.run = verb_start,
-	},
-	{
-		.name = "delete",
-		.operands = "ID",
-		.summary = "delete a stopped container",
-		.options = delete_rows,
-		.options_size = sizeof(struct delete_options),
-		.least = 1, .most = 1,
-		.run = verb_delete,
 	},
 	{ NULL },
 };

@@ -33,6 +33,15 @@ static const char *annotated_pod(const struct oci_spec *spec)
 	return NULL;
 }
 
+bool pod_is_named(const struct oci_spec *spec)
+{
+	for (size_t i = 0; i < array_size(annotations); i++) {
+		if (oci_annotation(spec, annotations[i].type))
+			return true;
+	}
+	return false;
+}
+
 static int partition_of(struct state *state, const char *id, struct arena *arena, const char **ret,
                         struct fault *fault)
 {

@@ -15,3 +15,5 @@
 int pod_find_partition(struct state *state, const char *pod, struct oci_spec *spec,
                        struct arena *arena, const char **ret_partition, bool *ret_exists,
                        struct fault *fault);
+/* Whether the spec says what the container is in its pod, its first container or a further one. */
+bool pod_is_named(const struct oci_spec *spec);

@@ -14,9 +14,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 
 #define DEATH_LIMIT 1000        /* milliseconds that a killed process may take to leave */
@@ -45,7 +45,8 @@ static int remove_below(int parent_fd, const char *name)
 	take_fd(&fd);
 	struct dirent *entry;
 	while ((entry = readdir(directory))) {
-		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+		if (entry->d_type != DT_DIR || !strcmp(entry->d_name, ".") ||
+		    !strcmp(entry->d_name, ".."))
 			continue;
 		int error = remove_below(dirfd(directory), entry->d_name);
 		if (error < 0)
@@ -54,13 +55,21 @@ static int remove_below(int parent_fd, const char *name)
 	return unlinkat(parent_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-static void kill_all(const char *path)
+static void write_file(const char *directory, const char *name, const char *text)
 {
-	char file[6300];
-	snprintf(file, sizeof(file), "%s/cgroup.kill", path);
-	cleanup_close int fd = open(file, O_WRONLY | O_CLOEXEC);
+	char path[6300];
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd >= 0)
-		(void)!write(fd, "1", 1);
+		(void)!write(fd, text, strlen(text));
+}
+
+/* Of two files a hierarchy has one at most. In version 1 what is frozen does not even die. */
+static int end_processes(const char *path)
+{
+	write_file(path, "cgroup.kill", "1");
+	write_file(path, "freezer.state", "THAWED");
+	return 0;
 }
 
 /* What was killed is still there for a moment; cgroup.events tells when it has left. */
@@ -81,14 +90,14 @@ static int remove_populated(const char *path)
 	return error;
 }
 
-int remains_remove_cgroups(const char *id, const char *path)
+typedef int cgroup_fn(const char *path);
+
+/* Calls it with the directory that the name has in each hierarchy; without a name there is none. */
+static int for_each_hierarchy(const char *name, cgroup_fn *fn)
 {
 	char line[8192];
-	struct fault ignored;
-	cleanup_free char *name = NULL;
-	int resolved = cgroup_path_resolve(path, id, &name, &ignored);
-	if (resolved < 0)
-		return resolved;
+	if (!name)
+		return 0;
 	cleanup(close_file) FILE *mounts = fopen("/proc/self/mounts", "re");
 	if (!mounts)
 		return -errno;
@@ -98,13 +107,67 @@ int remains_remove_cgroups(const char *id, const char *path)
 		if (sscanf(line, "%*s %2047s %63s", mount, type) != 2 || strncmp(type, "cgroup", 6) != 0)
 			continue;
 		snprintf(full, sizeof(full), "%s%s", mount, name);
-		if (!strcmp(type, "cgroup2"))
-			kill_all(full);
-		int error = remove_populated(full);
+		int error = fn(full);
 		if (error < 0 && error != -ENOENT)
 			result = error;
 	}
 	return result;
+}
+
+int remains_remove_cgroups(const char *id, const char *path)
+{
+	struct fault ignored;
+	cleanup_free char *name = NULL;
+	int error = cgroup_path_resolve(path, id, &name, &ignored);
+	if (error < 0)
+		return error;
+	error = for_each_hierarchy(name, end_processes);
+	return error < 0 ? error : for_each_hierarchy(name, remove_populated);
+}
+
+/* A pid that somebody else has by now is not waited for. */
+static bool ends(uint32_t pid, uint64_t start_time)
+{
+	cleanup_close int pidfd = pid ? pidfd_open((pid_t)pid, 0) : -1;
+	if (pidfd < 0 || !start_time || process_start_time((pid_t)pid, NULL) != start_time)
+		return true;
+	struct pollfd wait = { .fd = pidfd, .events = POLLIN };
+	return poll(&wait, 1, DEATH_LIMIT) > 0;
+}
+
+/*
+ * The agent is killed by the death of the sandbox process, and all processes of the partition are
+ * gone when the agent is.
+ */
+static int end_partition(const struct partition_record *partition, const char *cgroup)
+{
+	if (!ends(partition->pid, partition->start_time))
+		return -EBUSY;
+	int error = for_each_hierarchy(cgroup, end_processes);
+	if (error < 0)
+		return error;
+	return ends(partition->agent_pid, partition->agent_start_time) ? 0 : -EBUSY;
+}
+
+int remains_remove(struct state *state, const struct container_record *record)
+{
+	struct arena arena = ARENA(JSON_ARENA);
+	struct partition_record partition = { 0 };
+	struct fault ignored;
+	cleanup_free char *cgroup = NULL;
+	/* Without a record of the partition there never was a container, nor was one made with a path
+	 * that is none. */
+	int error = cgroup_path_resolve(record->cgroups_path, record->id, &cgroup, &ignored);
+	if (error == -ENOMEM)
+		return error;
+	(void)state_partition_load(state, record->partition, &arena, &partition, &ignored);
+	error = end_partition(&partition, cgroup);
+	arena_free(&arena);
+	if (!error)
+		error = for_each_hierarchy(cgroup, remove_populated);
+	if (!error)
+		error = remains_remove_partition(state, record->partition);
+	return error == -ENOENT ? 0 : error;
 }
 
 int remains_remove_partition(struct state *state, const char *id)
@@ -112,14 +175,17 @@ int remains_remove_partition(struct state *state, const char *id)
 	struct arena arena = ARENA(JSON_ARENA);
 	struct partition_record record = { 0 };
 	struct fault ignored;
-	int error = state_partition_load(state, id, &arena, &record, &ignored);
+	int error = state_partition_await(state, id);
+	if (error < 0)
+		return error;
+	error = state_partition_load(state, id, &arena, &record, &ignored);
 	bool zombie = false;
 	bool alive = !error && record.pid && record.start_time &&
 	             process_start_time((pid_t)record.pid, &zombie) == record.start_time && !zombie;
 	arena_free(&arena);
 	if (alive)
 		return -EBUSY;
-	/* One that is only just starting has no record yet, but its socket answers. */
+	/* One whose starter was killed has no record yet, but its socket may answer. */
 	cleanup_close int fd = sandbox_connect(state, id);
 	return fd >= 0 ? -EBUSY : state_partition_remove(state, id);
 }

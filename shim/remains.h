@@ -6,9 +6,15 @@
 #include "shim/state.h"
 
 /*
- * Ends what is left of a container whose sandbox process is gone: kills what is in its cgroups
- * and removes them in every hierarchy. path as in cgroupsPath; NULL: the default of that id.
+ * Ends what is left of a container: thaws and kills what is in its cgroups and removes them in
+ * every hierarchy. path as in cgroupsPath; NULL: the default of that id.
  */
 int remains_remove_cgroups(const char *id, const char *path);
 /* Removes partitions/<id> if its sandbox process is gone; -EBUSY if it is not. */
 int remains_remove_partition(struct state *state, const char *id);
+/*
+ * Everything of a container but its directory, when the connection to its sandbox process was lost or
+ * could not be made. Processes that are still dying are waited for, a second at most. -EBUSY: it
+ * lives.
+ */
+int remains_remove(struct state *state, const struct container_record *record);

@@ -18,6 +18,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #define RECORD_MAX (1u << 20)
@@ -45,6 +46,7 @@ static const struct json_field partition_fields[] = {
 	JSON_FIELD(struct partition_record, pid, "Pid", u32, JSON_REQUIRED),
 	JSON_FIELD(struct partition_record, start_time, "StartTime", u64),
 	JSON_FIELD(struct partition_record, agent_pid, "AgentPid", u32),
+	JSON_FIELD(struct partition_record, agent_start_time, "AgentStartTime", u64),
 	{ NULL },
 };
 const struct json_type partition_record_type =
@@ -81,9 +83,11 @@ static int default_root(char *path, size_t size, struct fault *fault)
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	if (!runtime || runtime[0] != '/')
 		return fault_set(fault, -ENOENT, HRESULT_FAIL,
-		                 "XDG_RUNTIME_DIR is not set: use --root to say where state is kept");
+		                 "XDG_RUNTIME_DIR is not set: --root says where state is kept");
 	int n = snprintf(path, size, "%s/hvrun", runtime);
-	return n < 0 || (size_t)n >= size ? fault_errno(fault, -ENAMETOOLONG, "XDG_RUNTIME_DIR") : 0;
+	if (n < 0 || (size_t)n >= size)
+		return fault_errno(fault, -ENAMETOOLONG, "XDG_RUNTIME_DIR");
+	return 0;
 }
 
 /* Whoever can write here can make us talk to a socket of his. */
@@ -183,6 +187,26 @@ static int entry_open(struct state *state, const struct kind *kind, const char *
 	return fault_errno(fault, -errno, "%s \"%s\"", kind->noun, id);
 }
 
+static bool entry_is(struct state *state, const char *path, int fd)
+{
+	struct stat ours, there;
+
+	return fstat(fd, &ours) == 0 &&
+	       fstatat(state->root_fd, path, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
+/* A lock goes with its process, so what a killed one has made is nobody's. */
+static int entry_lock(int fd, int operation)
+{
+	int r;
+
+	do
+		r = flock(fd, operation) < 0 ? -errno : 0;
+	while (r == -EINTR);
+	return r;
+}
+
 static int entry_make(struct state *state, const struct kind *kind, const char *id, int *ret_fd,
                       struct fault *fault)
 {
@@ -197,7 +221,15 @@ static int entry_make(struct state *state, const struct kind *kind, const char *
 			                 kind->noun, id);
 		return fault_errno(fault, -errno, "%s \"%s\"", kind->noun, id);
 	}
-	return entry_open(state, kind, id, ret_fd, fault);
+	r = entry_open(state, kind, id, ret_fd, fault);
+	if (r < 0)
+		return r;
+	/* Somebody may have taken it for a leftover. */
+	if (entry_lock(*ret_fd, LOCK_EX | LOCK_NB) == 0 && entry_is(state, path, *ret_fd))
+		return 0;
+	close_fd(ret_fd);
+	return fault_set(fault, -EBUSY, HRESULT_INVALID_STATE, "%s \"%s\" is being deleted",
+	                 kind->noun, id);
 }
 
 /* Entries hold files and sockets, never folders. */
@@ -325,6 +357,34 @@ int state_container_make(struct state *state, const char *id, int *ret_fd, struc
 	return entry_make(state, &container_kind, id, ret_fd, fault);
 }
 
+void state_container_made(int directory_fd)
+{
+	(void)entry_lock(directory_fd, LOCK_UN);
+}
+
+int state_container_hold(struct state *state, const char *id, int *ret_fd, struct fault *fault)
+{
+	int r = entry_open(state, &container_kind, id, ret_fd, fault);
+
+	if (r < 0)
+		return r;
+	r = entry_lock(*ret_fd, LOCK_SH | LOCK_NB);
+	if (r == 0)
+		return 0;
+	close_fd(ret_fd);
+	return r != -EWOULDBLOCK ? fault_errno(fault, r, "container \"%s\"", id) :
+		fault_set(fault, -EBUSY, HRESULT_INVALID_STATE,
+		          "cannot delete container \"%s\": it is being created", id);
+}
+
+bool state_container_is(struct state *state, const char *id, int directory_fd)
+{
+	char path[ENTRY_PATH];
+
+	return entry_path(&container_kind, id, path, NULL) == 0 &&
+	       entry_is(state, path, directory_fd);
+}
+
 int state_container_open(struct state *state, const char *id, int *ret_fd, struct fault *fault)
 {
 	return entry_open(state, &container_kind, id, ret_fd, fault);
@@ -357,6 +417,14 @@ int state_partition_make(struct state *state, const char *id, int *ret_fd, struc
 int state_partition_open(struct state *state, const char *id, int *ret_fd, struct fault *fault)
 {
 	return entry_open(state, &partition_kind, id, ret_fd, fault);
+}
+
+int state_partition_await(struct state *state, const char *id)
+{
+	cleanup_close int fd = -1;
+	int r = entry_open(state, &partition_kind, id, &fd, NULL);
+
+	return r < 0 ? r : entry_lock(fd, LOCK_SH);
 }
 
 int state_partition_remove(struct state *state, const char *id)

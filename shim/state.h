@@ -11,6 +11,7 @@
  *   partitions/<id>/control.sock    the control socket of its sandbox process, 0600
  *   partitions/<id>/sandbox.json    struct partition_record
  *   partitions/<id>/agent.log       the agent's own log
+ *   partitions/<id>/sandbox.log     the log of the sandbox process
  *   partitions/<id>/vm_1073741824   the bridge's socket (hybrid base "vm")
  *
  * Directories are 0700. Sockets are reached through an fd of their directory, so --root may be
@@ -24,7 +25,7 @@ struct container_record {
 	const char *id, *partition, *bundle, *rootfs, *created, *owner;
 	const char *log_path;           /* NULL = none */
 	uint32_t log_files;
-	const char *cgroups_path;       /* so that delete --force can clean up after everything was killed */
+	const char *cgroups_path;       /* for cleaning up when everything was killed */
 	bool terminal;
 	struct str_map annotations;
 	const char *oci_version;
@@ -32,8 +33,9 @@ struct container_record {
 struct partition_record {
 	const char *driver;             /* "local" */
 	uint32_t pid;                   /* of the sandbox process */
-	uint64_t start_time;            /* field 22 of /proc/pid/stat: guards against a reused pid */
+	uint64_t start_time;            /* of that process: the pid may be reused */
 	uint32_t agent_pid;
+	uint64_t agent_start_time;
 };
 extern const struct json_type container_record_type, partition_record_type;
 
@@ -47,8 +49,16 @@ struct state {
 int state_open(struct state *ret, const char *root, struct fault *fault);
 void state_close(struct state *state);
 
-/* Makes containers/<id>; -EEXIST: `container "x" exists already`. */
+/*
+ * Makes containers/<id>; -EEXIST: `container "x" exists already`. As long as the fd is open, and until
+ * state_container_made(), nobody deletes it.
+ */
 int state_container_make(struct state *state, const char *id, int *ret_fd, struct fault *fault);
+void state_container_made(int directory_fd);
+/* For its deletion; nobody else can make it until the fd is closed. -EBUSY: it is being made. */
+int state_container_hold(struct state *state, const char *id, int *ret_fd, struct fault *fault);
+/* Whether the id still names this directory, and not one that was made since. */
+bool state_container_is(struct state *state, const char *id, int directory_fd);
 /* -ENOENT: `container "x" does not exist`. */
 int state_container_open(struct state *state, const char *id, int *ret_fd, struct fault *fault);
 int state_container_remove(struct state *state, const char *id);
@@ -58,8 +68,11 @@ int state_container_save(int directory_fd, const struct container_record *record
 /* Names of all containers or partitions, sorted, in the arena. kind: "containers", "partitions". */
 int state_names(struct state *state, const char *kind, struct arena *arena, struct str_list *ret);
 
+/* Others wait in state_partition_await() until the fd is closed. */
 int state_partition_make(struct state *state, const char *id, int *ret_fd, struct fault *fault);
 int state_partition_open(struct state *state, const char *id, int *ret_fd, struct fault *fault);
+/* Until nobody is starting it; -ENOENT: it is not there. */
+int state_partition_await(struct state *state, const char *id);
 int state_partition_remove(struct state *state, const char *id);
 int state_partition_load(struct state *state, const char *id, struct arena *arena,
                          struct partition_record *ret, struct fault *fault);
