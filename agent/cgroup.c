@@ -244,13 +244,23 @@ int cgroup_signal(struct cgroup *cgroup, int signal)
 	return r;
 }
 
+/* In a local partition: the proxy of the container on the host's side, see shim/shadow.c. */
+static bool has_outsiders(const struct cgroup *cgroup)
+{
+	cleanup_free char *text = NULL;
+	int r = cgroup_file_read(cgroup->dirs[CGROUP_V2].fd, "cgroup.procs", &text);
+	return r == 0 && (!strncmp(text, "0\n", 2) || strstr(text, "\n0\n"));
+}
+
 /*
- * Kernels before 5.14 have no cgroup.kill. Freezing stops what is forked while we look: a process
+ * Kernels before 5.14 have no cgroup.kill, and it kills those outside our pid namespace too, who are
+ * to end by themselves. Freezing stops what is forked while we look: a process
  * that is born into a frozen cgroup does not run, and a frozen one dies of SIGKILL all the same.
  */
 int cgroup_kill(struct cgroup *cgroup)
 {
-	int r = cgroup_file_write(cgroup->dirs[CGROUP_V2].fd, "cgroup.kill", "1");
+	int r = has_outsiders(cgroup) ? -ENOENT :
+		cgroup_file_write(cgroup->dirs[CGROUP_V2].fd, "cgroup.kill", "1");
 	if (r != -ENOENT)
 		return r;
 	cgroup_freeze(cgroup, true);

@@ -402,6 +402,9 @@ void container_init_exited(struct container *container)
 		return;
 	}
 	container->state = CONTAINER_STOPPED;
+	/* Whoever is in the cgroup from outside goes on. */
+	if (container->paused)
+		cgroup_freeze(container->cgroup, false);
 	container->paused = false;
 	fail_freezing(container);
 	/* Only a pid namespace that was its own ends what the init has left behind. */

@@ -8,18 +8,18 @@
 
 #include "shim/attach.h"
 
+#include "shim/shadow.h"
 #include "shim/terminal.h"
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <linux/close_range.h>
 
 int attach(const struct attachment *attachment, pid_t proxy, struct fault *fault)
@@ -72,8 +72,6 @@ static void pass_signal(const struct attachment *attachment, int signal_fd)
 		resize(attachment);
 		return;
 	}
-	if (info.ssi_signo == SIGWINCH)
-		return;
 	const struct control_request request = {
 		.id = attachment->id,
 		.pid = attachment->pid,
@@ -111,14 +109,6 @@ int attach_wait(const struct attachment *attachment, struct fault *fault)
 	}
 }
 
-/* podman cp and others enter the namespaces of the pid that they know. */
-static void shadow(pid_t host_pid)
-{
-	cleanup_close int pidfd = host_pid ? pidfd_open(host_pid, 0) : -1;
-	if (pidfd >= 0 && setns(pidfd, CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) == 0)
-		(void)!chdir("/");
-}
-
 /* Leaves only the given fds open, as 3, 4 … in their order; -1 stays -1. */
 static int keep_only(int *fds, int count)
 {
@@ -139,7 +129,7 @@ struct go {
 	int status;
 };
 
-static _Noreturn void proxy_run(struct attachment attachment, pid_t host_pid, int go_fd)
+static _Noreturn void proxy_run(struct attachment attachment, const struct shadow *shadow, int go_fd)
 {
 	struct fault fault;
 	struct go go;
@@ -149,19 +139,19 @@ static _Noreturn void proxy_run(struct attachment attachment, pid_t host_pid, in
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int fd = 0; fd <= 2 && null >= 0; fd++)
 		dup2(null, fd);
+	(void)!chdir("/");
+	shadow_enter(shadow);
 	if (keep_only(keep, array_size(keep)) < 0)
 		_exit(1);
 	attachment.client->fd = keep[1];
 	attachment.terminal_fd = keep[2];
 	if (attachment.terminal_fd >= 0)
 		ioctl(attachment.terminal_fd, TIOCSCTTY, 0);
-	(void)!chdir("/");
-	if (read(keep[0], &go, sizeof(go)) != sizeof(go))
+	if (send(keep[0], "", 1, MSG_NOSIGNAL) != 1 || read(keep[0], &go, sizeof(go)) != sizeof(go))
 		_exit(1);
 	if (go.ended)
 		_exit(go.status);
 	close(keep[0]);
-	shadow(host_pid);
 	int status = attach_wait(&attachment, &fault);
 	_exit(status < 0 ? 137 : status);
 }
@@ -188,25 +178,39 @@ static int make_known(const struct attachment *attachment, pid_t proxy, struct g
 	return error;
 }
 
-int proxy_leave(const struct attachment *attachment, pid_t host_pid, pid_t *ret_pid,
-                struct fault *fault)
+/* Not before it is in its place: whoever learns its pid looks there. */
+static int let_go(const struct attachment *attachment, pid_t proxy, int go_fd, struct fault *fault)
 {
-	int pipe_fd[2];
-	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
-		return fault_errno(fault, -errno, "starting the proxy");
-	cleanup_close int go_read = pipe_fd[0], go_write = pipe_fd[1];
-	attach_block_signals();
-	pid_t pid = fork();
-	if (pid < 0)
-		return fault_errno(fault, -errno, "starting the proxy");
-	if (pid == 0) {
-		close_fd(&go_write); /* or the parent's death would not be seen */
-		proxy_run(*attachment, host_pid, go_read);
-	}
 	struct go go = { .ended = false };
-	int error = make_known(attachment, pid, &go, fault);
-	if (!error && write(go_write, &go, sizeof(go)) != sizeof(go))
-		error = fault_errno(fault, -errno, "starting the proxy");
+	char byte;
+	int error = make_known(attachment, proxy, &go, fault);
+	if (error < 0)
+		return error;
+	if (read(go_fd, &byte, 1) != 1 || send(go_fd, &go, sizeof(go), MSG_NOSIGNAL) != sizeof(go))
+		return fault_errno(fault, -ECHILD, "starting the proxy");
+	return 0;
+}
+
+int proxy_leave(const struct attachment *attachment, pid_t host_pid, const char *cgroup,
+                pid_t *ret_pid, struct fault *fault)
+{
+	struct shadow shadow;
+	int go[2];
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, go) < 0)
+		return fault_errno(fault, -errno, "starting the proxy");
+	cleanup_close int ours = go[0], theirs = go[1];
+	attach_block_signals();
+	shadow_open(&shadow, host_pid, cgroup);
+	pid_t pid = shadow_fork(&shadow);
+	int error = pid < 0 ? fault_errno(fault, -errno, "starting the proxy") : 0;
+	if (pid == 0) {
+		close_fd(&ours); /* or the parent's death would not be seen */
+		proxy_run(*attachment, &shadow, theirs);
+	}
+	shadow_close(&shadow);
+	close_fd(&theirs);
+	if (!error)
+		error = let_go(attachment, pid, ours, fault);
 	*ret_pid = pid;
 	return error;
 }

@@ -31,11 +31,11 @@ int attach_wait(const struct attachment *attachment, struct fault *fault);
 /*
  * Leaves a proxy behind: a child that passes signals on and exits with the process's status, in a
  * session of its own (with terminal_fd as its controlling terminal, if that is one). host_pid:
- * where it can, the proxy joins that process's namespaces, since callers look for the container
- * behind the pid they know. Returns when it is known to the sandbox; the connection is the
- * proxy's from then on.
+ * where it can, the proxy joins that process's namespaces, and the cgroup if there is one (see
+ * shadow.h). Returns when it is there and known to the sandbox; the connection is the proxy's from
+ * then on.
  */
-int proxy_leave(const struct attachment *attachment, pid_t host_pid, pid_t *ret_pid,
-                struct fault *fault);
+int proxy_leave(const struct attachment *attachment, pid_t host_pid, const char *cgroup,
+                pid_t *ret_pid, struct fault *fault);
 /* Writes a pid file: a temporary one, renamed. */
 int pid_file_write(const char *path, pid_t pid, struct fault *fault);

@@ -8,6 +8,7 @@
 
 #include "shim/bundle.h"
 
+#include "shim/input.h"
 #include "shim/state.h"
 
 #include <fcntl.h>
@@ -16,18 +17,18 @@
 
 static int read_config(struct bundle *bundle, const char *file, struct fault *fault)
 {
-	cleanup_close int directory = -1;
 	const char *name = file ? file : CONFIG_FILE;
-	directory = open(file ? "." : bundle->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (directory < 0)
-		return fault_errno(fault, -errno, "bundle \"%s\"", bundle->path);
-	int error = state_read_file(directory, name, &bundle->arena, JSON_TEXT_MAX, &bundle->text,
-	                            &bundle->size);
+	const char *path = file ? file : arena_printf(&bundle->arena, "%s/%s", bundle->path, name);
+	int error = path ? input_read(path, false, &bundle->arena, JSON_TEXT_MAX, &bundle->text,
+	                              &bundle->size)
+	                 : -ENOMEM;
 	if (error == -E2BIG || error == -EFBIG)
-		return fault_set(fault, error, HRESULT_FAIL, "%s/%s: is larger than %u bytes",
-		                 bundle->path, name, JSON_TEXT_MAX);
+		return fault_set(fault, error, HRESULT_FAIL, "%s: is larger than %u bytes", path,
+		                 JSON_TEXT_MAX);
+	if (error == -EINVAL)
+		return fault_set(fault, error, HRESULT_FAIL, "%s: is not a regular file", path);
 	if (error < 0)
-		return fault_errno(fault, error, "%s/%s", bundle->path, name);
+		return fault_errno(fault, error, "%s", path ? path : name);
 	return 0;
 }
 

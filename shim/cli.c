@@ -38,6 +38,7 @@ static const struct option_row global_options[] = {
 	{ "debug", 0, OPTION_FLAG, offsetof(struct cli, debug), NULL, "log everything" },
 	{ "systemd-cgroup", 0, OPTION_FLAG, offsetof(struct cli, systemd_cgroup), NULL,
 	  "accepted; slice:prefix:name paths are recognised by their form" },
+	{ "version", 'v', OPTION_FLAG, offsetof(struct cli, version), NULL, "print the version" },
 	{ "rootless", 0, OPTION_IGNORED_ARGUMENT },
 	{ "cgroup-manager", 0, OPTION_IGNORED_ARGUMENT },
 	{ "criu", 0, OPTION_IGNORED_ARGUMENT },
@@ -186,7 +187,6 @@ static void print_help(void)
 	}
 	puts("\nGlobal options:");
 	print_options(global_options);
-	puts("  -v, --version                print the version");
 	puts("  -h, --help                   print this text");
 }
 
@@ -290,11 +290,11 @@ int cli_main(int argc, char **argv)
 	int first = 0;
 	hold_stdio();
 	signal(SIGPIPE, SIG_IGN);
-	if (argc > 1 && (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-v"))) {
+	int r = cli_parse("hvrun", global_options, &cli, argc, argv, &first, &fault);
+	if (!r && cli.version) {
 		printf("hvrun version " HVRUN_VERSION "\nspec: " OCI_VERSION "\n");
 		return 0;
 	}
-	int r = cli_parse("hvrun", global_options, &cli, argc, argv, &first, &fault);
 	if (r == 1 || (!r && first == argc)) {
 		print_help();
 		return r == 1 ? 0 : 1;

@@ -14,7 +14,7 @@
 /* Global options, and what every verb works with. */
 struct cli {
 	const char *root, *log, *log_format, *log_level, *partition;
-	bool debug, systemd_cgroup;
+	bool debug, systemd_cgroup, version;
 	struct state state;             /* open */
 };
 

@@ -9,6 +9,7 @@
 #include "shim/attach.h"
 #include "shim/bundle.h"
 #include "shim/cli.h"
+#include "shim/input.h"
 #include "shim/terminal.h"
 
 #include <fcntl.h>
@@ -158,7 +159,7 @@ static int process_from_file(struct arena *arena, const struct exec_options *opt
 	const char *text;
 	size_t size;
 	struct fault why = FAULT_NULL;
-	int error = state_read_file(AT_FDCWD, options->process, arena, JSON_TEXT_MAX, &text, &size);
+	int error = input_read(options->process, true, arena, JSON_TEXT_MAX, &text, &size);
 	if (error < 0)
 		return fault_errno(fault, error, "--process \"%s\"", options->process);
 	error = json_decode(arena, &oci_process_type, text, size, process, &why);
@@ -252,7 +253,7 @@ static int background(const struct attachment *attachment, const struct exec_opt
                       pid_t host_pid, struct fault *fault)
 {
 	pid_t proxy;
-	int error = proxy_leave(attachment, host_pid, &proxy, fault);
+	int error = proxy_leave(attachment, host_pid, NULL, &proxy, fault);
 	if (!error && options->pid_file)
 		error = pid_file_write(options->pid_file, proxy, fault);
 	return error;

@@ -6,6 +6,7 @@
  * partition ends by itself with its last container.
  */
 
+#include "oci/cgroup_path.h"
 #include "oci/spec.h"
 #include "shim/attach.h"
 #include "shim/bundle.h"
@@ -311,7 +312,10 @@ static int leave_proxy(struct creation *creation, struct fault *fault)
 		.terminal_fd = creation->slave,
 	};
 	pid_t proxy;
-	int error = proxy_leave(&attachment, (pid_t)creation->reply.host_pid, &proxy, fault);
+	cleanup_free char *cgroup = NULL;
+	int error = cgroup_path_resolve(creation->record.cgroups_path, creation->id, &cgroup, fault);
+	if (!error)
+		error = proxy_leave(&attachment, (pid_t)creation->reply.host_pid, cgroup, &proxy, fault);
 	if (!error && creation->options->pid_file)
 		error = pid_file_write(creation->options->pid_file, proxy, fault);
 	return error;

@@ -466,6 +466,10 @@ int task_delete(struct container *container, bool force, struct task_request *re
 		task_kill(container->init);
 		return 0;
 	}
+	if (container->init->state == PROCESS_REAPED) {
+		container_init_exited(container);
+		return 0;
+	}
 	int r = send_delete(container, fault);
 	if (r < 0) {
 		container->deleting = NULL;
@@ -508,9 +512,17 @@ void container_init_exited(struct container *container)
 
 	container->paused = false;
 	close_fds(container->fd);
-	if (!request || request->call.answer || container->deleted)
+	if (!request || container->deleted)
 		return;
-	if (send_delete(container, &fault) < 0) {
+	if (container->init->state == PROCESS_REAPED) {
+		/*
+		 * Deletion does not wait for readers, but its proxy has to know: it is in the
+		 * cgroup that will be removed. This leads here again.
+		 */
+		process_gone(container->init, 0);
+		return;
+	}
+	if (!request->call.answer && send_delete(container, &fault) < 0) {
 		container->deleting = NULL;
 		task_failed(request, &fault);
 	}

@@ -6,6 +6,8 @@
 
 #include "tests/unit/agent-host.h"
 
+#include <sys/resource.h>
+
 #define SLEEP "\"sleep\",\"1000\""
 #define EXEC(args) "{\"OciProcess\":{\"cwd\":\"/\",\"args\":[" args "],\"env\":[\"PATH=/bin\"]}}"
 
@@ -170,6 +172,75 @@ static void test_negotiation_with_many_containers(void **state)
 	host->agent.containers = NULL;
 }
 
+#define ACTIVITY "01234567-89ab-cdef-0123-456789abcdef"
+
+/* Bad requests are answered with what of them could be understood, and do no harm. */
+static void test_bad_requests(void **state)
+{
+	static const struct {
+		uint32_t type;
+		const char *text;
+		int hresult;
+		bool activity;
+	} requests[] = {
+		{ MESSAGE_SHUTDOWN_GRACEFUL, "{}", HRESULT_NO_SUCH_CONTAINER, false },
+		{ MESSAGE_SHUTDOWN_FORCED, "{\"ContainerId\":\"\"}", HRESULT_NO_SUCH_CONTAINER, false },
+		{ MESSAGE_SHUTDOWN_FORCED, "{\"ContainerId\":null}", HRESULT_NO_SUCH_CONTAINER, false },
+		{ MESSAGE_DELETE_CONTAINER_STATE, "{}", HRESULT_NO_SUCH_CONTAINER, false },
+		{ MESSAGE_EXECUTE_PROCESS, "{\"Settings\":{\"ProcessParameters\":\"{}\"}}",
+		  HRESULT_NO_SUCH_CONTAINER, false },
+		{ MESSAGE_SIGNAL_PROCESS, "{\"ProcessId\":1}", HRESULT_NO_SUCH_CONTAINER, false },
+		{ MESSAGE_MODIFY_SETTINGS, "{\"Request\":{\"ResourceType\":\"ContainerConstraints\"}}",
+		  HRESULT_NO_SUCH_CONTAINER, false },
+		{ MESSAGE_CREATE, "{\"ContainerConfig\":\"{}\"}", HRESULT_INVALID_ARGUMENT, false },
+		{ MESSAGE_WAIT_FOR_PROCESS,
+		  "{\"ActivityId\":\"" ACTIVITY "\",\"ContainerId\":\"c\",\"ProcessId\":-1}",
+		  HRESULT_INVALID_JSON, true },
+		{ MESSAGE_WAIT_FOR_PROCESS, "nonsense", HRESULT_INVALID_JSON, false },
+	};
+	struct host *host = *state;
+	host_negotiate(host, true);
+	for (size_t i = 0; i < array_size(requests); i++) {
+		uint64_t id = host_send(host, requests[i].type, "%s", requests[i].text);
+		const char *answer = host_answer(host, requests[i].type, id);
+		assert_failure(answer, requests[i].hresult);
+		assert_int_equal(strstr(answer, ACTIVITY) != NULL, requests[i].activity);
+	}
+	assert_false(host->agent.loop.stopping);
+}
+
+/* Nothing is closed that was not opened. */
+static void test_agent_that_cannot_begin(void **state)
+{
+	static struct agent agent;
+	struct rlimit before, none;
+	struct hv_endpoint parent = { 0 };
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	int lowest = dup(0);
+	close(lowest);
+	for (int spare = 0; spare < 2; spare++) {
+		none.rlim_cur = (rlim_t)(lowest + spare);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+		assert_int_equal(agent_init(&agent, &parent), -EMFILE);
+		agent_deinit(&agent);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+		assert_true(fcntl(0, F_GETFD) >= 0);
+	}
+}
+
+/* A process of the VM does not outlive the agent. */
+static void test_vm_process_at_the_end(void **state)
+{
+	struct host *host = *state;
+	host_negotiate(host, true);
+	uint32_t pid = host_execute(host, NULL_CID, "{\"CommandArgs\":[\"sleep\",\"1000\"]}", "");
+	host_close(host);
+	assert_int_equal(kill((pid_t)pid, 0), -1);
+	host_open(host);
+}
+
 /* Each of these is on its way when the bridge breaks. */
 static const struct {
 	const char *name;
@@ -292,6 +363,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_plain_answers_are_not_for_a_session, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_redial_of_a_host_that_hangs_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_negotiation_with_many_containers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bad_requests, setup, teardown),
+		cmocka_unit_test(test_agent_that_cannot_begin),
+		cmocka_unit_test_setup_teardown(test_vm_process_at_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_in_each_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_end_in_each_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_offsets_of_another_session, setup, teardown),
