@@ -46,7 +46,7 @@ static bool take_abandoned(struct bridge *bridge, uint64_t id)
 			return true;
 		}
 	}
-	return false;
+	return id && id <= bridge->abandoned_older;
 }
 
 static void result_fault(const struct reply_base *base, struct fault *fault)
@@ -179,6 +179,9 @@ void bridge_abandon(struct bridge *bridge, struct bridge_call *call)
 		return;
 	forget_call(bridge, call);
 	call->answer = NULL;
+	/* A container that goes may take hundreds of processes along that were waited for. */
+	if (bridge->abandoned[bridge->abandoned_next] > bridge->abandoned_older)
+		bridge->abandoned_older = bridge->abandoned[bridge->abandoned_next];
 	bridge->abandoned[bridge->abandoned_next] = call->id;
 	bridge->abandoned_next = (bridge->abandoned_next + 1) % BRIDGE_ABANDONED_MAX;
 }
@@ -263,6 +266,7 @@ static void disconnect(struct bridge *bridge, const struct fault *fault)
 {
 	bridge->connected = bridge->ready = false;
 	memset(bridge->abandoned, 0, sizeof(bridge->abandoned));
+	bridge->abandoned_older = 0;
 	channel_deinit(&bridge->channel);
 	/* Nobody can add to the list now, but owners may take theirs away. */
 	while (bridge->calls) {

@@ -58,6 +58,7 @@ struct bridge {
 	struct bridge_call *calls;      /* under way, newest first */
 	uint64_t abandoned[BRIDGE_ABANDONED_MAX]; /* ids whose answers nobody wants; 0 = free */
 	size_t abandoned_next;
+	uint64_t abandoned_older;       /* up to here there were more than fit */
 	struct fault fault;             /* why the connection is about to be closed */
 };
 

@@ -252,6 +252,29 @@ static void test_abandoned(void **state)
 	assert_int_equal(agent->lost, 1);
 }
 
+static void test_many_abandoned(void **state)
+{
+	struct fake_agent *agent = *state;
+	struct question questions[3 * BRIDGE_ABANDONED_MAX];
+	struct fault fault = FAULT_NULL;
+	uint64_t first = 0;
+
+	fake_negotiate(agent);
+	for (size_t i = 0; i < array_size(questions); i++) {
+		assert_int_equal(ask(agent, &questions[i], &fault), 0);
+		uint64_t id = fake_expect(agent, MESSAGE_EXECUTE_PROCESS);
+		first = i ? first : id;
+	}
+	for (size_t i = 0; i < array_size(questions); i++)
+		bridge_abandon(&agent->bridge, &questions[i].call);
+	for (size_t i = 0; i < array_size(questions); i++)
+		fake_answer(agent, MESSAGE_EXECUTE_PROCESS, first + i, "{\"Result\":0}");
+	assert_int_equal(agent->lost, 0);
+	fake_answer(agent, MESSAGE_EXECUTE_PROCESS, first + array_size(questions),
+	            "{\"Result\":0}");
+	assert_int_equal(agent->lost, 1);
+}
+
 static void test_notifications(void **state)
 {
 	static const struct {
@@ -393,6 +416,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lies, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_answered_twice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_abandoned, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_many_abandoned, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_notifications, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sizes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_comes_back, setup, teardown),
