@@ -132,13 +132,16 @@ def test_namespace_by_path(hv, rootfs, kept, kind):
     check(hv, rootfs, what, f"readlink /proc/self/ns/{name}", link)
 
 
+LINKS = "for name in net ipc uts; do readlink /proc/self/ns/$name; done"
+
+
 def test_namespaces_of_another_container(hv, rootfs):
     """By the pid that callers know, as CRI implementations name them."""
     first = hv.create(container.config("sleep", "100", rootfs=rootfs))
     hv.run("start", first)
-    links = hv.run("exec", first, "sh", "-c", "readlink /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/uts")
+    links = hv.run("exec", first, "sh", "-c", LINKS)
     pid = hv.pid(first)
-    spec = namespaces(sh("readlink /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/uts", rootfs=rootfs),
+    spec = namespaces(sh(LINKS, rootfs=rootfs),
                       "mount", "pid", ("network", f"/proc/{pid}/ns/net"), ("ipc", f"/proc/{pid}/ns/ipc"),
                       ("uts", f"/proc/{pid}/ns/uts"))
     del spec["hostname"]
@@ -387,7 +390,8 @@ def test_rootfs_propagation(hv, rootfs, value, expected):
 
 
 @pytest.mark.parametrize("what, script, expected", [
-    case({}, "stat -f -c %T /dev/mqueue; touch /dev/mqueue/q && ls /dev/mqueue", "mqueue\nq", id="mqueue"),
+    case({}, "grep ' /dev/mqueue ' /proc/self/mounts | cut -d' ' -f3; touch /dev/mqueue/q && ls /dev/mqueue",
+         "mqueue\nq", id="mqueue"),
     case({}, "ls /dev/pts; stat -c %a:%t:%T /dev/pts/ptmx; readlink /dev/ptmx", "ptmx\n666:5:2\npts/ptmx",
          id="devpts"),
     case({}, "grep ' /dev/shm ' /proc/self/mounts | cut -d' ' -f4", re.compile("nosuid,nodev,noexec.*size=65536k"),
@@ -439,7 +443,7 @@ def test_bad_mount(hv, rootfs, host, what, words):
          "0\n1:3", id="masked file"),
     case({"linux": {"maskedPaths": ["/home"]}}, "ls /home | wc -l; touch /home/x 2>&1",
          re.compile("^0\ntouch: /home/x: Read-only"), id="masked directory"),
-    case({"linux": {"maskedPaths": ["/nonexistent", "/proc/kcore"]}}, "wc -c < /proc/kcore", "0",
+    case({"linux": {"maskedPaths": ["/nonexistent", "/etc/group"]}}, "wc -c < /etc/group", "0",
          id="masked and missing"),
     case({"linux": {"readonlyPaths": ["/home", "/nonexistent"]}}, "touch /home/x 2>&1; touch /x && echo yes",
          "touch: /home/x: Read-only file system\nyes", id="read-only directory"),
@@ -466,12 +470,12 @@ def test_default_devices(hv, rootfs):
 
 
 @pytest.mark.parametrize("script, expected", [
-    ("readlink /dev/fd /dev/stdin /dev/stdout /dev/stderr",
+    ("for name in fd stdin stdout stderr; do readlink /dev/$name; done",
      "/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2"),
     ("head -c 5 /dev/zero | wc -c; head -c 5 /dev/urandom | wc -c", "5\n5"),
     ("echo x > /dev/full; echo $?", "1"), ("echo x > /dev/null; cat < /dev/null; echo $?", "0"),
     ("echo to stdout > /dev/stdout; cat < /dev/stdin", "to stdout"),
-    ("ls /dev | sort | tr '\\n' ' '", "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty "
+    ("ls /dev | grep -v core | sort | tr '\\n' ' '", "fd full mqueue null ptmx pts random shm stderr stdin stdout tty "
      "urandom zero")])
 def test_dev(hv, rootfs, script, expected):
     check(hv, rootfs, {}, script, expected)
@@ -489,7 +493,7 @@ def device(path, kind, major, minor, **more):
          "7:64 640 3:4 block special file", id="b"),
     case(device("/dev/x", "p", 0, 0, fileMode=0o600), "stat -c '%a %F' /dev/x", "600 fifo", id="p"),
     case(device("/dev/a/b/x", "c", 1, 5), "head -c 3 /dev/a/b/x | wc -c", "3", id="in a new directory"),
-    case(device("/dev/null", "c", 1, 5, fileMode=0o600), "stat -c '%t:%T %a' /dev/null", "1:5 600",
+    case(device("/dev/full", "c", 1, 5, fileMode=0o600), "stat -c '%t:%T %a' /dev/full", "1:5 600",
          id="instead of a default one"),
 ])
 def test_extra_device(hv, rootfs, made, script, expected):
@@ -500,22 +504,554 @@ KMSG = {"linux": {"devices": [device("/dev/x", "c", 1, 11)]}}
 DENY = {"allow": False, "access": "rwm"}
 OPEN = "(: < /dev/x) 2>/dev/null && echo r; (: > /dev/x) 2>/dev/null && echo w; " \
        "mknod /dev/y c 1 11 2>/dev/null && echo m; echo end"
-MKNOD = {"process": {"capabilities": {name: CAPABILITIES + ["CAP_MKNOD"]
+MKNOD = {"process": {"capabilities": {name: CAPABILITIES + ["CAP_MKNOD", "CAP_SYSLOG"]
                                       for name in ("bounding", "permitted", "effective")}}}
 
 
+CHARACTER = {"allow": True, "type": "c", "major": 1, "minor": 11}
+
+
 @pytest.mark.parametrize("rules, expected", [
-    case([DENY], "", "end", id="denied"),
-    case([DENY, {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "rwm"}], "", "r w m end",
-         id="allowed"),
-    case([DENY, {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "r"}], "", "r end", id="r"),
-    case([DENY, {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "w"}], "", "w end", id="w"),
-    case([DENY, {"allow": True, "type": "c", "major": 1, "access": "r"}], "", "r end", id="any minor"),
-    case([DENY, {"allow": True, "type": "c", "access": "m"}], "", "m end", id="any number"),
-    case([DENY, {"allow": True, "type": "b", "access": "rwm"}], "", "end", id="other type"),
-    case([DENY, {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "rw"},
-          {"allow": False, "type": "c", "major": 1, "minor": 11, "access": "w"}], "", "r end", id="in order"),
-    case([{"allow": True, "access": "rwm"}], "", "r w m end", id="all"),
+    # As everywhere, nodes may always be made: what may be opened is what counts.
+    pytest.param([DENY], "m end", id="denied"),
+    pytest.param([DENY, dict(CHARACTER, access="rwm")], "r w m end", id="allowed"),
+    pytest.param([DENY, CHARACTER], "r w m end", id="access defaults to all"),
+    pytest.param([DENY, dict(CHARACTER, access="r")], "r m end", id="r"),
+    pytest.param([DENY, dict(CHARACTER, access="w")], "w m end", id="w"),
+    pytest.param([DENY, dict(CHARACTER, access="r", minor=-1)], "r m end", id="any minor"),
+    pytest.param([DENY, {"allow": True, "type": "c", "access": "m"}], "m end", id="any number"),
+    pytest.param([DENY, {"allow": True, "type": "b", "access": "rwm"}], "m end", id="other type"),
+    pytest.param([DENY, dict(CHARACTER, access="rw"), dict(CHARACTER, access="w", allow=False)], "r m end",
+                 id="in order"),
+    pytest.param([{"allow": True, "access": "rwm"}], "r w m end", id="all"),
 ])
-def test_device_rules(hv, rootfs, rules, expected, request):
-    pass
+def test_device_rules(hv, rootfs, rules, expected):
+    what = change({"linux": {"resources": {"devices": rules}}}, KMSG)
+    check(hv, rootfs, what | MKNOD, OPEN, expected.replace(" ", "\n"))
+
+
+def test_default_devices_are_allowed(hv, rootfs):
+    what = {"linux": {"resources": {"devices": [DENY]}}}
+    script = "head -c 1 /dev/zero | wc -c; head -c 1 /dev/urandom | wc -c; echo x > /dev/null; " \
+             "echo x > /dev/full 2>/dev/null; echo $?; ls /dev/pts; (: < /dev/ptmx) && echo ptmx"
+    check(hv, rootfs, what, script, "1\n1\n1\nptmx\nptmx")
+
+
+# Names, sysctl
+
+
+@pytest.mark.parametrize("what, script, expected", [
+    case({"hostname": "a-name"}, "hostname", "a-name", id="hostname"),
+    case({"hostname": "x" * 64}, "hostname", "x" * 64, id="long hostname"),
+    case({"domainname": "example.org"}, "cat /proc/sys/kernel/domainname", "example.org", id="domainname"),
+    case({"linux": {"sysctl": {"net.ipv4.ip_forward": "1"}}}, "cat /proc/sys/net/ipv4/ip_forward", "1",
+         id="net"),
+    case({"linux": {"sysctl": {"net.ipv4.ping_group_range": "0 5", "kernel.msgmax": "9000"}}},
+         "cat /proc/sys/net/ipv4/ping_group_range /proc/sys/kernel/msgmax", "0\t5\n9000", id="two"),
+    case({"linux": {"sysctl": {"kernel.shm_rmid_forced": "1"}}}, "cat /proc/sys/kernel/shm_rmid_forced", "1",
+         id="ipc"),
+    case({"linux": {"sysctl": {"fs.mqueue.msg_max": "20"}}}, "cat /proc/sys/fs/mqueue/msg_max", "20",
+         id="mqueue"),
+    case({"linux": {"sysctl": {"net/ipv4/conf/lo.x/forwarding": "1", "net.ipv4.ip_forward": "1"}}}, "true", None,
+         id="no such sysctl"),
+    case({"linux": {"sysctl": {"kernel.panic": "1"}}}, "true", None, id="not namespaced"),
+    case({"linux": {"sysctl": {"net.ipv4.ip_forward": "x"}}}, "true", None, id="bad value"),
+    case({}, "ip link show lo | grep -o LOOPBACK,UP", "LOOPBACK,UP",
+         id="loopback"),
+])
+def test_names_and_sysctl(hv, rootfs, what, script, expected):
+    if expected is None:
+        result = inside(hv, rootfs, what, script, 1)
+        assert list(what["linux"]["sysctl"])[0] in result.stderr
+    else:
+        check(hv, rootfs, what, script, expected)
+
+
+# The process
+
+
+def process(**members):
+    return {"process": members}
+
+
+def limit(kind, soft, hard):
+    return process(rlimits=[{"type": f"RLIMIT_{kind}", "soft": soft, "hard": hard}])
+
+
+LIMITS = {"AS": "address space", "CORE": "core file size", "CPU": "cpu time", "DATA": "data size",
+          "FSIZE": "file size", "LOCKS": "file locks", "MEMLOCK": "locked memory",
+          "MSGQUEUE": "msgqueue size", "NICE": "nice priority", "NOFILE": "open files",
+          "NPROC": "processes", "RSS": "resident set", "RTPRIO": "realtime priority",
+          "RTTIME": "realtime timeout", "SIGPENDING": "pending signals", "STACK": "stack size"}
+
+
+MAY_RAISE = int(re.search("CapEff:\t(.*)", pathlib.Path("/proc/self/status").read_text())[1], 16) >> 24 & 1
+
+
+@pytest.mark.parametrize("kind", LIMITS)
+def test_rlimit(hv, rootfs, kind):
+    soft, hard = (1 << 30, 1 << 31) if kind in ("AS", "DATA", "STACK") else (500, 1000)
+    if kind in ("NICE", "RTPRIO") and not MAY_RAISE:
+        soft = hard = 0
+    script = f"sed -n 's/Max {LIMITS[kind]} *//p' /proc/self/limits | awk '{{print $1, $2}}'"
+    check(hv, rootfs, limit(kind, soft, hard), script, f"{soft} {hard}")
+
+
+@pytest.mark.parametrize("soft, hard, expected", [
+    (UNLIMITED, UNLIMITED, "unlimited unlimited"), (0, UNLIMITED, "0 unlimited"), (0, 0, "0 0")])
+def test_rlimit_values(hv, rootfs, soft, hard, expected):
+    check(hv, rootfs, limit("CORE", soft, hard), "sed -n 's/Max core file size *//p' /proc/self/limits | "
+          "awk '{print $1, $2}'", expected)
+
+
+NET, KILL, AUDIT = 1 << 10, 1 << 5, 1 << 29     # of CAPABILITIES
+ALL_THREE = NET | KILL | AUDIT
+SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+
+
+def caps(uid=0, **sets):
+    return process(capabilities={name: sets.get(name, []) for name in
+                                 ("bounding", "effective", "permitted", "inheritable", "ambient")},
+                   user={"uid": uid, "gid": uid})
+
+
+@pytest.mark.parametrize("what, expected", [
+    pytest.param(process(capabilities=None), (0, 0, 0, 0, 0), id="none asked"),
+    pytest.param(caps(), (0, 0, 0, 0, 0), id="empty sets"),
+    pytest.param(caps(bounding=CAPABILITIES, effective=CAPABILITIES, permitted=CAPABILITIES),
+                 (0, ALL_THREE, ALL_THREE, ALL_THREE, 0), id="root"),
+    pytest.param(caps(bounding=["CAP_KILL"], effective=["CAP_KILL"], permitted=["CAP_KILL"]),
+                 (0, KILL, KILL, KILL, 0), id="one"),
+    pytest.param(caps(1000, bounding=CAPABILITIES, effective=CAPABILITIES, permitted=CAPABILITIES),
+                 (0, 0, 0, ALL_THREE, 0), id="a user has none"),
+    pytest.param(caps(1000, bounding=CAPABILITIES, effective=CAPABILITIES, permitted=CAPABILITIES,
+                      inheritable=["CAP_KILL", "CAP_AUDIT_WRITE"], ambient=["CAP_KILL"]),
+                 (KILL | AUDIT, KILL, KILL, ALL_THREE, KILL), id="ambient"),
+    pytest.param(caps(1000, bounding=["CAP_KILL"], permitted=["CAP_KILL"], inheritable=["CAP_KILL"]),
+                 (KILL, 0, 0, KILL, 0), id="inheritable"),
+])
+def test_capabilities(hv, rootfs, what, expected):
+    lines = [f"{name}:\t{value:016x}" for name, value in zip(SETS, expected)]
+    check(hv, rootfs, what, "grep ^Cap /proc/self/status", "\n".join(lines))
+
+
+def test_unknown_capability(hv, rootfs):
+    result = inside(hv, rootfs, caps(bounding=["CAP_NOPE"]), "true", 1)
+    assert "CAP_NOPE" in result.stderr
+
+
+@pytest.mark.parametrize("what, script, expected", [
+    case(process(noNewPrivileges=True), "grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1", id="nnp"),
+    case(process(noNewPrivileges=False), "grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t0", id="no nnp"),
+    case(process(oomScoreAdj=500), "cat /proc/self/oom_score_adj", "500", id="oomScoreAdj"),
+    case(process(oomScoreAdj=-999), "cat /proc/self/oom_score_adj", "-999", id="low oomScoreAdj",
+         marks=pytest.mark.skipif(not MAY_RAISE, reason="needs CAP_SYS_RESOURCE")),
+    case(process(user={"uid": 0, "gid": 0, "umask": 0o27}), "umask", "0027", id="umask"),
+    case(process(user={"uid": 0, "gid": 0, "umask": 0}), "umask", "0000", id="umask 0"),
+    case({}, "umask", "0022", id="default umask"),
+    case(process(user={"uid": 1000, "gid": 1000}), "id -un; id -gn; id -G", "tester\ntester\n1000", id="ids"),
+    case(process(user={"uid": 4711, "gid": 4712}), "id -u; id -g; echo $HOME", "4711\n4712\n/", id="unknown ids"),
+    case(process(user={"uid": 1000, "gid": 1000, "additionalGids": [7, 2000]}), "id -G", "1000 7 2000",
+         id="additionalGids"),
+    case(process(user={"uid": 0, "gid": 0, "additionalGids": list(range(3000, 3100))}), "id -G | wc -w", "101",
+         id="many groups"),
+    case(process(user={"uid": 1000, "gid": 1000}), "grep ^Groups /proc/self/status | tr -d ' \t'",
+         "Groups:", id="no groups"),
+    case(process(user={"username": "tester"}), "id -u; id -g; echo $HOME", "1000\n1000\n/home/tester",
+         id="username"),
+    case(process(user={"uid": 1000, "gid": 1000}), "echo $HOME", "/home/tester", id="HOME"),
+    case(process(env=[container.PATH, "HOME=/x", "A=b c", "EMPTY="]), "echo $HOME:$A:${EMPTY-unset}",
+         "/x:b c:", id="env"),
+    case(process(cwd="/home/tester"), "pwd", "/home/tester", id="cwd"),
+    case(process(cwd="/dev/shm/a/b"), "pwd; stat -c %u /dev/shm/a", "/dev/shm/a/b\n0", id="cwd is made"),
+    case({}, "grep -E '^(SigBlk|SigIgn)' /proc/self/status", "SigBlk:\t" + "0" * 16 + "\nSigIgn:\t" + "0" * 16,
+         id="signals"),
+    case({}, "ls /proc/$$/fd; true", "0\n1\n2", id="fds"),
+    case({}, "echo $$; cat /proc/1/comm; true", "1\nsh", id="pid 1"),
+])
+def test_process(hv, rootfs, what, script, expected):
+    check(hv, rootfs, what, script, expected)
+
+
+def test_cwd_of_a_user(hv, own_rootfs):
+    (own_rootfs / "home/tester").chmod(0o700)
+    check(hv, own_rootfs, process(user={"uid": 1000, "gid": 1000}, cwd="/home/tester"), "pwd", "/home/tester")
+
+
+STAT = "awk '{print $41, $19, $40}' /proc/self/stat"    # policy, nice, rt_priority
+WITH_NICE = {"capabilities": {name: ["CAP_SYS_NICE"] for name in ("bounding", "permitted", "effective")}}
+
+
+@pytest.mark.parametrize("what, script, expected", [
+    case(process(scheduler={"policy": "SCHED_OTHER", "nice": 5}), STAT, "0 5 0", id="other"),
+    case(process(scheduler={"policy": "SCHED_OTHER", "nice": -3}), STAT, "0 -3 0", id="negative nice"),
+    case(process(scheduler={"policy": "SCHED_BATCH", "nice": 1}), STAT, "3 1 0", id="batch"),
+    case(process(scheduler={"policy": "SCHED_IDLE"}), STAT, "5 0 0", id="idle"),
+    case(process(scheduler={"policy": "SCHED_FIFO", "priority": 10}), STAT, "1 0 10", id="fifo"),
+    case(process(scheduler={"policy": "SCHED_RR", "priority": 99}), STAT, "2 0 99", id="rr"),
+    case(process(scheduler={"policy": "SCHED_FIFO", "priority": 10, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}),
+         "awk '{print $41}' /proc/1/stat; " + STAT + "; true", "1\n0 0 0", id="reset on fork"),
+    case(process(ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 7}), "ionice", "best-effort: prio 7", id="be"),
+    case(process(ioPriority={"class": "IOPRIO_CLASS_RT", "priority": 1}), "ionice", "realtime: prio 1", id="rt"),
+    case(process(ioPriority={"class": "IOPRIO_CLASS_IDLE", "priority": 0}), "ionice", re.compile("^idle"),
+         id="io idle"),
+    case({"linux": {"personality": {"domain": "LINUX32"}}}, "uname -m", "i686", id="LINUX32"),
+    case({"linux": {"personality": {"domain": "LINUX"}}}, "uname -m", os.uname().machine, id="LINUX"),
+])
+def test_scheduling(hv, rootfs, what, script, expected):
+    check(hv, rootfs, what, script, expected)
+
+
+@pytest.mark.skipif(os.cpu_count() < 2, reason="needs two CPUs")
+def test_exec_cpu_affinity(hv, rootfs, place):
+    cid = hv.background(container.config("sleep", "100", rootfs=rootfs))
+    asked = dict(container.config("grep", "Cpus_allowed_list", "/proc/self/status")["process"],
+                 execCPUAffinity={"initial": "0", "final": "1"})
+    path = place.path / "process.json"
+    path.write_text(container.json.dumps(asked))
+    assert hv.run("exec", "--process", path, cid).stdout.split() == ["Cpus_allowed_list:", "1"]
+
+
+@pytest.mark.parametrize("args, what, status, text", [
+    (["nosuch"], {}, 1, 'exec: "nosuch": executable file not found in $PATH'),
+    (["/bin/nosuch"], {}, 1, 'exec: "/bin/nosuch": stat /bin/nosuch: no such file or directory'),
+    (["./nosuch"], {}, 1, 'exec: "./nosuch": stat ./nosuch: no such file or directory'),
+    (["/etc/passwd"], {}, 1, 'exec: "/etc/passwd": permission denied'),
+    (["/etc"], {}, 1, 'exec: "/etc": permission denied'),
+    (["passwd"], process(env=["PATH=/etc"]), 1, 'exec: "passwd": executable file not found in $PATH'),
+    ([""], {}, 1, 'exec: "": executable file not found in $PATH'),
+    (["true"], process(env=["PATH="]), 1, 'exec: "true": executable file not found in $PATH'),
+    (["true"], process(env=["PATH=/nonexistent:/bin"]), 0, ""),
+    (["true"], process(env=[]), 0, ""),
+    (["bin/true"], {}, 0, ""),
+    (["true"], process(env=["PATH=/etc:bin"]), 0, ""),
+    (["true"], process(env=["PATH="], cwd="/bin"), 0, ""),
+])
+def test_search(hv, rootfs, args, what, status, text):
+    result = inside(hv, rootfs, what, args, status)
+    assert text in result.stderr and not result.stdout, repr(result)
+
+
+def test_bad_programs(hv, own_rootfs):
+    for name, content, text in (("script", "#!/nosuch/interpreter\n", "no such file"),
+                                ("garbage", "\x01\x02\x03", "exec format error")):
+        (own_rootfs / name).write_text(content)
+        (own_rootfs / name).chmod(0o755)
+        result = inside(hv, own_rootfs, {}, [f"/{name}"], 1)
+        assert name in result.stderr and text in result.stderr.lower(), repr(result)
+
+
+# Seccomp
+
+
+def seccomp(default="SCMP_ACT_ALLOW", *rules, **more):
+    return {"linux": {"seccomp": dict({"defaultAction": default, "syscalls": list(rules)}, **more)}}
+
+
+def rule(action, *names, **more):
+    return dict({"names": list(names), "action": action}, **more)
+
+
+MKDIR = ("mkdir", "mkdirat")
+TRY = "mkdir /dev/shm/x 2>&1 | sed 's/.*: //'; ls /dev/shm"
+
+
+@pytest.mark.parametrize("what, script, expected", [
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", *MKDIR)), TRY, "Operation not permitted", id="errno"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", *MKDIR, errnoRet=38)), TRY,
+         "Function not implemented", id="errnoRet"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", *MKDIR, errnoRet=0)), "mkdir /dev/shm/x; echo $?; ls /dev/shm",
+         "0", id="errnoRet 0"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ALLOW", *MKDIR)), TRY, "x", id="allow"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_LOG", *MKDIR)), TRY, "x", id="log"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_KILL_PROCESS", *MKDIR)), "mkdir /dev/shm/x; echo $?", "159",
+         id="kill process"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_KILL", *MKDIR)), "mkdir /dev/shm/x; echo $?", "159", id="kill"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_TRAP", *MKDIR)), "mkdir /dev/shm/x; echo $?", "159", id="trap"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "no_such_call", *MKDIR)), TRY,
+         "Operation not permitted", id="unknown call"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "mkdir", "mkdirat", args=[
+        {"index": 1, "value": 0o700, "op": "SCMP_CMP_EQ"}]), architectures=["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]),
+         "mkdir -m 700 /dev/shm/a; mkdir -m 711 /dev/shm/b; ls /dev/shm", re.compile("b$"), id="args",
+         marks=pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86")),
+    case(seccomp(), "grep -E '^Seccomp:' /proc/self/status", "Seccomp:\t2", id="filter"),
+    case(change(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", *MKDIR)), process(noNewPrivileges=False)),
+         TRY + "; grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status",
+         "Operation not permitted\nNoNewPrivs:\t0\nSeccomp:\t2", id="without nnp"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", *MKDIR), flags=["SECCOMP_FILTER_FLAG_LOG"]), TRY,
+         "Operation not permitted", id="flags"),
+])
+def test_seccomp(hv, rootfs, what, script, expected):
+    check(hv, rootfs, what, script, expected)
+
+
+# cgroups
+
+
+def resources(**members):
+    return {"linux": {"resources": members}}
+
+
+def control_file(cid, controller, name):
+    """In the version 1 hierarchy of the controller, or in the unified one."""
+    for path in watch.cgroups(cid):
+        file = pathlib.Path(path) / name
+        if file.exists() and (f"/{controller}/" in path or not (CGROUPS / controller).exists()):
+            return file.read_text().strip()
+    return None
+
+
+def version_1(controller):
+    return pytest.mark.skipif(not (CGROUPS / controller).is_dir(), reason=f"{controller} is not version 1 here")
+
+
+@pytest.mark.parametrize("what, files", [
+    pytest.param(resources(memory={"limit": 64 << 20}), {"memory/memory.limit_in_bytes": 64 << 20}, id="memory"),
+    pytest.param(resources(memory={"reservation": 32 << 20}), {"memory/memory.soft_limit_in_bytes": 32 << 20},
+                 id="reservation"),
+    pytest.param(resources(memory={"limit": -1}), {}, id="unlimited"),
+    pytest.param(resources(memory={"swappiness": 10}), {"memory/memory.swappiness": 10}, id="swappiness"),
+    pytest.param(resources(memory={"disableOOMKiller": True, "limit": 64 << 20}),
+                 {"memory/memory.oom_control": re.compile("oom_kill_disable 1")}, id="disableOOMKiller"),
+    pytest.param(resources(cpu={"shares": 512}), {"cpu/cpu.shares": 512}, id="shares"),
+    pytest.param(resources(cpu={"quota": 20000, "period": 50000}),
+                 {"cpu/cpu.cfs_quota_us": 20000, "cpu/cpu.cfs_period_us": 50000}, id="quota"),
+    pytest.param(resources(cpu={"quota": 20000, "burst": 10000}), {"cpu/cpu.cfs_burst_us": 10000}, id="burst"),
+    pytest.param(resources(cpu={"idle": 1}), {"cpu/cpu.idle": 1}, id="idle"),
+    pytest.param(resources(cpu={"cpus": "0", "mems": "0"}), {"cpuset/cpuset.cpus": 0, "cpuset/cpuset.mems": 0},
+                 id="cpuset"),
+    pytest.param(resources(pids={"limit": 33}), {"pids/pids.max": 33}, id="pids"),
+    pytest.param(resources(pids={"limit": 0}), {}, id="pids 0"),
+    pytest.param(resources(pids={"limit": -1}), {}, id="pids unlimited"),
+    pytest.param(resources(unified={"pids.max": "44"}), {"pids/pids.max": 44}, id="unified"),
+    pytest.param(resources(memory={"limit": 64 << 20}, cpu={"shares": 100}, pids={"limit": 9}),
+                 {"memory/memory.limit_in_bytes": 64 << 20, "cpu/cpu.shares": 100, "pids/pids.max": 9}, id="three"),
+])
+@version_1("memory")
+def test_limits(hv, rootfs, what, files):
+    cid = hv.create(change(container.config("true", rootfs=rootfs), what))
+    for name, expected in files.items():
+        got = control_file(cid, *name.split("/"))
+        if isinstance(expected, re.Pattern):
+            assert expected.search(got or ""), f"{name}: {got}"
+        else:
+            assert got == str(expected), name
+
+
+@pytest.mark.parametrize("what, words", [
+    (resources(unified={"no.such": "1"}), ["unified", "no.such"]),
+    (resources(unified={"cgroup.procs": "1"}), ["unified", "cgroup.procs"]),
+    (resources(cpu={"cpus": "1000"}), ["cpu.cpus"]),
+    (resources(cpu={"quota": 5}), ["cpu.quota"]),
+    (resources(hugepageLimits=[{"pageSize": "3MB", "limit": 0}]), ["hugepageLimits"]),
+    (resources(rdma={"nosuch0": {"hcaHandles": 1}}), ["rdma"]),
+])
+def test_impossible_limits(hv, rootfs, what, words):
+    """Never dropped silently."""
+    result = inside(hv, rootfs, what, "true", 1)
+    assert all(word in result.stderr for word in words), repr(result)
+
+
+def test_cgroups_path(hv, rootfs, place):
+    what = resources(pids={"limit": 10})
+    what["linux"]["cgroupsPath"] = f"/{place.token}/below/own"
+    cid = hv.create(change(container.config("true", rootfs=rootfs), what))
+    assert (CGROUPS / f"pids/{place.token}/below/own").is_dir() or \
+        (CGROUPS / f"{place.token}/below/own").is_dir()
+    hv.run("delete", "--force", cid)
+    assert not [path for path in watch.cgroups(place.token) if path.endswith("/own")]
+    for path in sorted(watch.cgroups(place.token), key=len, reverse=True):
+        os.rmdir(path)          # what is above its own is not the runtime's
+
+
+def test_pids_limit_holds(hv, rootfs):
+    script = "n=0; while [ $n -lt 30 ]; do sleep 5 & n=$((n+1)); done 2>&1; ls -d /proc/[0-9]* | wc -l"
+    spec = change(sh(script, rootfs=rootfs), resources(pids={"limit": 10}))
+    result = hv.run_spec(spec, status=None)
+    assert "can't fork" in result.stdout + result.stderr
+
+
+def test_memory_limit_holds(hv, rootfs):
+    """The process that takes too much is killed, and events tell."""
+    spec = change(sh("sleep 0.1; exec tail /dev/zero", rootfs=rootfs), resources(memory={"limit": 20 << 20}))
+    cid = hv.create(spec)
+    events = hv.popen("events", "--interval", "1h", cid)
+    time.sleep(0.05)
+    hv.run("start", cid)
+    watch.eventually(lambda: hv.status(cid) == "stopped", 5)
+    out = events.communicate(timeout=5)[0].decode()
+    assert '"oom"' in out, out
+    assert watch.exit_status(hv.pid(cid)) == 128 + signal.SIGKILL
+
+
+def test_memory_of_one_process(hv, rootfs):
+    """Not of the container: its init goes on."""
+    what = resources(memory={"limit": 20 << 20})
+    check(hv, rootfs, what, "tail /dev/zero; echo $?", "137")
+
+
+def test_cpu_quota_holds(hv, rootfs):
+    what = resources(cpu={"quota": 10000, "period": 100000})
+    script = "timeout 0.3 sh -c 'while :; do :; done'; awk '{print $14 + $15 + $16 + $17}' /proc/1/stat"
+    ticks = int(inside(hv, rootfs, what, script).stdout)
+    assert ticks <= 12, "hundredths of a second of CPU in 0.3 s at a tenth of one"
+
+
+def test_cpuset_holds(hv, rootfs):
+    check(hv, rootfs, resources(cpu={"cpus": "0"}), "grep Cpus_allowed_list /proc/self/status",
+          "Cpus_allowed_list:\t0")
+
+
+# Hooks, state
+
+
+def hook(kind, script, place, **more):
+    return dict({"path": "/bin/sh", "args": ["sh", "-c", script], "env": [container.PATH, f"KIND={kind}"]}, **more)
+
+
+KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+
+
+def test_hooks(hv, rootfs, place):
+    """In order, in their places, with the state on stdin and no environment but their own."""
+    script = ("cat > {0}/$KIND; echo $KIND >> {0}/order; readlink /proc/self/ns/mnt > {0}/ns-$KIND; "
+              "env | cut -d= -f1 | sort | tr '\n' ' ' > {0}/env-$KIND; pwd > {0}/pwd-$KIND")
+    outside = {kind: [hook(kind, script.format(place.path), place)] for kind in KINDS}
+    outside["startContainer"] = [hook("startContainer", script.format("/mnt"), place)]
+    outside["prestart"] = [hook("first", script.format(place.path), place)] + outside["prestart"]
+    spec = change(sh("echo init >> /mnt/order; sleep 0.1", rootfs=rootfs),
+                  dict(bind("bind", source=str(place.path)), hooks=outside,
+                       annotations={"org.example": "a value"}))
+    cid = hv.create(spec)
+    read = lambda name: (place.path / name).read_text()
+    assert read("order").split() == ["first", "prestart", "createRuntime", "createContainer"]
+    hv.run("start", cid)
+    hv.wait_status(cid, "stopped")
+    assert sorted(read("order").split()[4:]) == ["init", "poststart", "startContainer"]
+    assert read("order").split()[4] == "startContainer"
+    hv.run("delete", cid)
+    assert read("order").split()[-1] == "poststop"
+    states = {"prestart": "creating", "createRuntime": "creating", "createContainer": "creating",
+              "startContainer": "created", "poststart": "running", "poststop": "stopped"}
+    ours = os.readlink("/proc/self/ns/mnt")
+    for kind, status in states.items():
+        state = container.json.loads(read(kind))
+        assert state["id"] == cid and state["status"] == status, kind
+        assert state["bundle"] == str(place.path / f"b-{cid}"), kind
+        assert state["annotations"] == {"org.example": "a value"}, kind
+        assert state["ociVersion"].startswith("1."), kind
+        if kind in ("createContainer", "startContainer"):
+            assert state["pid"] == 1, kind
+        elif kind != "poststop":
+            assert state["pid"] > 1, kind
+        assert (read(f"ns-{kind}").strip() == ours) == (kind not in ("createContainer", "startContainer")), kind
+        assert set(read(f"env-{kind}").split()) - {"_", "SHLVL", "OLDPWD"} == {"KIND", "PATH", "PWD"}, kind
+
+
+def test_pid_in_a_hook_on_the_host(hv, rootfs, place):
+    """Network plugins enter the namespaces of that pid."""
+    script = f"pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); readlink /proc/$pid/ns/net > {place.path}/net"
+    spec = change(sh("readlink /proc/self/ns/net", rootfs=rootfs),
+                  {"hooks": {"createRuntime": [hook("createRuntime", script, place)]}})
+    assert hv.run_spec(spec).stdout == (place.path / "net").read_text()
+
+
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer"])
+def test_hook_that_fails_creation(hv, rootfs, place, kind):
+    after = {"poststop": [hook("poststop", f"echo x > {place.path}/after", place)]}
+    script = "echo because of this >&2; exit 3"
+    spec = change(sh("echo never", rootfs=rootfs), {"hooks": dict(after, **{kind: [hook(kind, script, place)]})})
+    bundle = hv.bundle(spec)
+    cid = hv.new_id()
+    text = hv.fails("create", "--bundle", bundle, cid)
+    assert kind in text and "because of this" in text
+    assert hv.list() == [] and not watch.cgroups(cid)
+    result = hv.run("run", "--bundle", bundle, hv.new_id(), status=1)
+    assert not result.stdout
+
+
+def test_hook_that_fails_the_start(hv, rootfs, place):
+    spec = change(sh("echo never > /mnt/never", rootfs=rootfs),
+                  dict(bind("bind", source=str(place.path)),
+                       hooks={"startContainer": [hook("startContainer", "echo because >&2; exit 1", place)]}))
+    cid = hv.create(spec)
+    text = hv.fails("start", cid)
+    assert "startContainer" in text and "because" in text
+    hv.wait_status(cid, "stopped")
+    assert not (place.path / "never").exists()
+    result = hv.run_spec(spec, status=1)
+    assert "startContainer" in result.stderr
+
+
+def test_poststart_hook_that_fails(hv, rootfs, place):
+    """The container does not stay running behind a start that has failed."""
+    spec = change(container.config("sleep", "100", rootfs=rootfs),
+                  {"hooks": {"poststart": [hook("poststart", "echo because >&2; exit 1", place)]}})
+    cid = hv.create(spec)
+    text = hv.fails("start", cid)
+    assert "poststart" in text and "because" in text
+    watch.eventually(lambda: hv.list() == [] or hv.status(cid) == "stopped", 2)
+    result = hv.run_spec(spec, status=1)
+    assert "poststart" in result.stderr
+    assert [entry["id"] for entry in hv.list()] in ([], [cid])
+
+
+def test_hook_that_fails_after_the_end(hv, rootfs, place):
+    """Is told, and the others are run; everything is removed."""
+    hooks = [hook("a", "exit 1", place), hook("b", f"touch {place.path}/b", place)]
+    spec = change(sh("echo done", rootfs=rootfs), {"hooks": {"poststop": hooks}})
+    assert hv.run_spec(spec).stdout == "done\n"
+    assert (place.path / "b").exists()
+    assert hv.list() == []
+
+
+def test_hook_timeout(hv, rootfs, place):
+    spec = change(sh("echo never", rootfs=rootfs),
+                  {"hooks": {"createRuntime": [hook("createRuntime", "sleep 100 & sleep 100", place, timeout=1)]}})
+    began = time.monotonic()
+    result = hv.run_spec(spec, status=1)
+    assert 0.9 < time.monotonic() - began < 2
+    assert "createRuntime" in result.stderr and not result.stdout
+    assert re.search("time", result.stderr)
+
+
+def test_state(hv, rootfs):
+    spec = change(container.config("sleep", "100", rootfs=rootfs), {"annotations": {"a": "b", "empty": ""}})
+    cid = hv.create(spec)
+    state = hv.state(cid)
+    assert state["id"] == cid and state["status"] == "created" and state["pid"] == hv.pid(cid)
+    assert state["annotations"] == {"a": "b", "empty": ""}
+    assert state["bundle"] == str(hv.place.path / f"b-{cid}") and state["ociVersion"].startswith("1.")
+    hv.run("start", cid)
+    assert hv.status(cid) == "running"
+    hv.run("kill", cid, "KILL")
+    hv.wait_status(cid, "stopped")
+    assert not hv.state(cid).get("pid")
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("what, words", [
+    ({"ociVersion": None}, ["ociVersion"]), ({"ociVersion": "2.0.0"}, ["ociVersion", "2.0.0"]),
+    ({"process": None}, ["process"]), ({"root": None}, ["root"]),
+    (process(args=[]), ["process.args"]), (process(cwd="relative"), ["process.cwd"]), (process(cwd=None), ["cwd"]),
+    ({"root": {"path": "nosuchrootfs"}}, ["nosuchrootfs"]),
+    ({"linux": {"namespaces": [{"type": "nosuch"}]}}, ["nosuch"]),
+    ({"linux": {"namespaces": [{"type": "uts"}, {"type": "uts"}, {"type": "mount"}]}}, ["namespaces"]),
+    (process(rlimits=[{"type": "RLIMIT_NOSUCH", "soft": 1, "hard": 1}]), ["RLIMIT_NOSUCH"]),
+    (limit("CORE", 2, 1), ["rlimits"]),
+    (process(oomScoreAdj=2000), ["oomScoreAdj"]),
+    (seccomp("SCMP_ACT_NOSUCH"), ["SCMP_ACT_NOSUCH"]),
+    ({"linux": {"rootfsPropagation": "nosuch"}}, ["nosuch"]),
+    ({"linux": {"timeOffsets": {"boottime": {"secs": 1}}}}, ["timeOffsets"]),
+    ({"linux": IDENTITY}, ["Mappings"]),
+    ({"hooks": {"poststart": [{"path": "relative"}]}}, ["path"]),
+    (process(scheduler={"policy": "SCHED_NOSUCH"}), ["SCHED_NOSUCH"]),
+    ({"linux": {"personality": {"domain": "NOSUCH"}}}, ["NOSUCH"]),
+    (process(user={"username": "nosuchuser"}), ["nosuchuser"]),
+])
+def test_refused(hv, rootfs, what, words):
+    result = inside(hv, rootfs, what, "echo never", 1)
+    assert not result.stdout and all(word in result.stderr for word in words), repr(result)
+    assert result.stderr.count("\n") == 1

@@ -110,7 +110,7 @@ def test_resize(hv, box, terminal):
                  "trap 'echo size $(stty size)' WINCH; echo size $(stty size);"
                  "while :; do sleep 0.05; done")
     terminal.expect(b"size 20 50\r\n")
-    for height, width in ((33, 66), (1, 1), (500, 1000)):
+    for height, width in ((33, 66), (5, 10), (500, 1000)):
         terminal.size(height, width)
         terminal.expect(f"size {height} {width}\r\n".encode())
     terminal.type(b"\x03")
