@@ -25,10 +25,23 @@ static const struct option_row kill_rows[] = {
 	{ NULL },
 };
 
+/* Signal 0 reaches nobody: it asks whether there is somebody. On the bridge 0 would mean SIGKILL. */
+static int probe(struct cli *cli, const char *id, struct fault *fault)
+{
+	struct view view;
+	int error = view_open(&view, &cli->state, id, fault);
+	if (!error && view_stopped(&view))
+		error = fault_set(fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING, "container not running");
+	view_close(&view);
+	return error;
+}
+
 static int verb_kill(struct cli *cli, void *options, int argc, char **argv, struct fault *fault)
 {
 	bool all = ((struct kill_options *)options)->all;
 	int signal = SIGTERM;
+	if (argc > 1 && !strcmp(argv[1], "0"))
+		return probe(cli, argv[0], fault);
 	if (argc > 1 && oci_signal_parse(argv[1], &signal) < 0)
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "unknown signal \"%s\"",
 		                 argv[1]);
