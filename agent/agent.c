@@ -14,6 +14,8 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#define REAP_PER_TURN 64
+
 static struct process *find_child(struct agent *agent, pid_t pid)
 {
 	for (struct process *p = agent->processes; p; p = p->next) {
@@ -23,9 +25,10 @@ static struct process *find_child(struct agent *agent, pid_t pid)
 	return NULL;
 }
 
+/* Bounded, since what a container leaves to us may die as fast as we look. */
 static void reap(struct agent *agent)
 {
-	for (;;) {
+	for (int i = 0; i < REAP_PER_TURN; i++) {
 		siginfo_t info = { 0 };
 		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || !info.si_pid)
 			return;
@@ -35,6 +38,7 @@ static void reap(struct agent *agent)
 			process_exited(process, info.si_code, info.si_status);
 		waitid(P_PID, (id_t)info.si_pid, &released, WEXITED | WNOHANG);
 	}
+	raise(SIGCHLD);
 }
 
 static int on_signal_received(struct signals *signals, int signal)
@@ -51,7 +55,11 @@ static int on_signal_received(struct signals *signals, int signal)
 
 int agent_init(struct agent *agent, const struct hv_endpoint *parent)
 {
-	*agent = (struct agent){ .loop = LOOP_NULL, .signals = SIGNALS_NULL };
+	*agent = (struct agent){
+		.loop = LOOP_NULL,
+		.signals = SIGNALS_NULL,
+		.bridge = BRIDGE_NULL,
+	};
 	int error = loop_init(&agent->loop);
 	if (error < 0)
 		return error;
@@ -79,8 +87,10 @@ void agent_deinit(struct agent *agent)
 	bridge_deinit(&agent->bridge);
 	while (agent->containers)
 		container_end(agent->containers);
-	while (agent->processes)
+	while (agent->processes) {
+		process_kill(agent->processes);
 		process_free(agent->processes);
+	}
 	cgroup_mounts_free(agent->cgroup_mounts);
 	signals_deinit(&agent->signals);
 	loop_deinit(&agent->loop);

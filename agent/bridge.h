@@ -29,6 +29,7 @@ struct bridge {
 	bool has_session;
 	struct hv_guid session;
 };
+#define BRIDGE_NULL { .dialing = SOURCE_NULL, .redial = TIMER_NULL, .channel = CHANNEL_NULL }
 
 /*
  * One request that is to be answered, exactly once: by bridge_reply() or bridge_fail(). A zeroed

@@ -96,6 +96,12 @@ void process_free(struct process *process)
 	free(process);
 }
 
+void process_kill(struct process *process)
+{
+	if (process->child.pid && !process->reaped)
+		pidfd_send_signal(process->child.pidfd, SIGKILL, NULL, 0);
+}
+
 /* The init belongs to its container; others go when they are over and the host knows. */
 static void process_forget_if_over(struct process *process)
 {
@@ -163,7 +169,7 @@ static void process_running(struct process *process)
 	int error = stdio_start(&process->stdio);
 	if (error < 0) {
 		fault_errno(&fault, error, "connecting the standard streams");
-		pidfd_send_signal(process->child.pidfd, SIGKILL, NULL, 0);
+		process_kill(process);
 		process_fail(process, &fault);
 		return;
 	}
@@ -210,7 +216,7 @@ static void report_lost(struct process *process, int error)
 	fault_errno(&fault, error, "taking what the new process reports");
 	source_deinit(&process->report);
 	close_fd(&process->child.report_fd);
-	pidfd_send_signal(process->child.pidfd, SIGKILL, NULL, 0);
+	process_kill(process);
 	process_fail(process, &fault);
 }
 
@@ -261,7 +267,7 @@ int process_spawn(struct process *process, const struct child_plan *plan, struct
 	error = source_init(&process->report, &process->agent->loop, process->child.report_fd, EPOLLIN,
 	                    report_ready);
 	if (error < 0) {
-		pidfd_send_signal(process->child.pidfd, SIGKILL, NULL, 0);
+		process_kill(process);
 		return fault_errno(fault, error, "watching the new process");
 	}
 	return 0;

@@ -50,10 +50,12 @@ struct process {
 int process_new(struct agent *agent, struct container *container, bool terminal,
                 struct process **ret);
 void process_free(struct process *process);
-/* Clones it. What fails here leaves no child. */
+/* No harm when it has none, or when it is dead. */
+void process_kill(struct process *process);
+/* Clones it. What fails here leaves no child, or one that was killed and will be reaped. */
 int process_spawn(struct process *process, const struct child_plan *plan, struct fault *fault);
 
-/* The newest process with this pid, NULL when unknown. container NULL: any. */
+/* The newest process with this pid, NULL when unknown. container NULL: of the VM. */
 struct process *process_find(struct agent *agent, const struct container *container, uint32_t pid);
 /* By the reaper, before the pid is released. status as of waitid(2): code and status. */
 void process_exited(struct process *process, int code, int status);

@@ -136,8 +136,8 @@ static void relay_end(struct relay *relay)
 		return;
 	}
 	source_want(&relay->to, EPOLLIN);
-	if (relay->bound)
-		timer_set(&relay->closing_bound, relay->bound);
+	if (relay->bound && timer_set(&relay->closing_bound, relay->bound) < 0)
+		relay_finish(relay);
 }
 
 /* Writes what is held. False when the relay is over. */

@@ -40,7 +40,7 @@ struct handler {
 
 static bool is_null_cid(const char *id)
 {
-	return !id || !strcmp(id, NULL_CID);
+	return !strcmp(id, NULL_CID);
 }
 
 static void session_negotiate(struct call *call, const struct session_request *asked,
@@ -50,7 +50,6 @@ static void session_negotiate(struct call *call, const struct session_request *a
 		"streams", "signal-scope", "pause", "statistics", "oom", "vm-process",
 	};
 	struct agent *agent = call->agent;
-	struct bridge *bridge = &agent->bridge;
 	/* This answer is still bound to the size of plain mode. */
 	size_t count = 0, room = FRAME_PLAIN_MAX - NEGOTIATION_REST;
 	for (struct container *c = agent->containers; c; c = c->next)
@@ -73,7 +72,6 @@ static void session_negotiate(struct call *call, const struct session_request *a
 	reply->max_frame = max;
 	reply->features.item = features;
 	reply->features.count = array_size(features);
-	bridge->channel.streams = true;
 }
 
 static int on_negotiate(struct call *call, const void *body, struct fault *fault)
@@ -118,9 +116,12 @@ static int on_negotiate(struct call *call, const void *body, struct fault *fault
 		session_negotiate(call, asked, &session);
 		guest.hvrun = &session;
 	}
-	bridge_reply(bridge, &call->request, &reply);
-	if (asked)
+	if (!bridge_reply(bridge, &call->request, &reply))
+		return 0;
+	if (asked) {
 		bridge->channel.max_in = bridge->channel.max_out = session.max_frame;
+		bridge->channel.streams = true;
+	}
 	bridge_negotiated(bridge);
 	log_info("bridge: negotiated%s", asked ? ", with a session" : "");
 	for (struct container *c = agent->containers; c; c = c->next)
@@ -135,7 +136,7 @@ static int on_create(struct call *call, const void *body, struct fault *fault)
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_JSON, "ContainerConfig: is required");
 	if (is_null_cid(in->base.container_id))
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 "ContainerId: is required");
+		                 "ContainerId: is that of the VM itself");
 	return container_create(call->agent, in->base.container_id, &call->arena,
 	                        in->container_config, &call->request, fault);
 }
@@ -176,12 +177,10 @@ static int find_process(struct call *call, const struct request_base *base, uint
 	             (call->request.type == MESSAGE_WAIT_FOR_PROCESS ||
 	              bridge_in_session(&call->agent->bridge));
 	if (!of_vm) {
-		container = base->container_id
-			? container_find(call->agent, base->container_id) : NULL;
+		container = container_find(call->agent, base->container_id);
 		if (!container)
 			return fault_set(fault, -ENOENT, HRESULT_NO_SUCH_CONTAINER,
-			                 "container \"%s\" does not exist",
-			                 base->container_id ? base->container_id : "");
+			                 "container \"%s\" does not exist", base->container_id);
 	}
 	*ret = process_find(call->agent, container, pid);
 	if (!*ret)
@@ -268,10 +267,10 @@ static int on_modify(struct call *call, const void *body, struct fault *fault)
 	const char *id = in->base.container_id;
 	if (strcmp(kind, "ContainerConstraints"))
 		return fault_set(fault, -EINVAL, HRESULT_FAIL, "invalid ResourceType '%s'", kind);
-	call->container = id ? container_find(call->agent, id) : NULL;
+	call->container = container_find(call->agent, id);
 	if (!call->container)
 		return fault_set(fault, -ENOENT, HRESULT_NO_SUCH_CONTAINER,
-		                 "container \"%s\" does not exist", id ? id : "");
+		                 "container \"%s\" does not exist", id);
 	if (in->request.settings.kind != JSON_OBJECT)
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_JSON, "Request.Settings: is required");
 	int error = on_constraints(call, &in->request.settings, fault);
@@ -413,11 +412,20 @@ static int perform(struct call *call, const struct handler *handler, const char 
 	if (!body)
 		return fault_errno(fault, -ENOMEM, "request");
 	int error = json_decode(&call->arena, type, payload, size, body, fault);
-	if (error < 0)
+	if (error < 0) {
+		/* Maybe it says at least what it belongs to. */
+		struct base_request only = { 0 };
+		struct fault ignored;
+		json_decode(&call->arena, &base_request_type, payload, size, &only, &ignored);
+		keep_activity(&call->request, &only.base);
 		return error;
+	}
 	/* Every request struct begins with its base. */
-	const struct request_base *base = body;
+	struct request_base *base = body;
 	keep_activity(&call->request, base);
+	/* None is not the VM: that has an id. */
+	if (!base->container_id)
+		base->container_id = "";
 	if (handler->of_container)
 		error = find_container(call, base, fault);
 	return error < 0 ? error : handler->handle(call, body, fault);

@@ -198,7 +198,7 @@ def test_strange_but_valid_json(plain):
                  b'{"x":123456789012345678901234567890,"ProcessId":1}',
                  b'{"x":' + b"[" * 30 + b"]" * 30 + b',"ProcessId":1}',
                  b'{"":{"":[]},"ProcessId":1}'):
-        b.check_failure(plain.ask("WaitForProcess", text), b.NOT_FOUND)
+        b.check_failure(plain.ask("WaitForProcess", text), b.NO_SUCH_CONTAINER)
     answer = plain.ask("GetProperties", b'{"ContainerId":"\\ud83d\\ude00 \\/ \\u00e9"}')
     b.check_failure(answer, b.NO_SUCH_CONTAINER)
     assert "\U0001f600 / \u00e9" in answer["ErrorMessage"]
