@@ -18,6 +18,7 @@
 #include "shim/sandbox.h"
 #include "shim/terminal.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -104,6 +105,19 @@ static int save_process(int directory, const struct oci_process *process)
 	return error;
 }
 
+/* Absolute: the sandbox process is in another directory. */
+static const char *log_path(struct creation *creation)
+{
+	const char *given = creation->options->log_path;
+	char here[PATH_MAX];
+	if (!given)
+		return arena_printf(&creation->arena, "%s/containers/%s/" LOG_FILE,
+		                    creation->cli->state.root, creation->id);
+	if (given[0] == '/' || !getcwd(here, sizeof(here)))
+		return given;
+	return arena_printf(&creation->arena, "%s/%s", here, given);
+}
+
 static int save(struct creation *creation, struct fault *fault)
 {
 	const struct bundle *bundle = &creation->bundle;
@@ -125,10 +139,9 @@ static int save(struct creation *creation, struct fault *fault)
 	record->oci_version = bundle->spec.oci_version;
 	if (creation->options->detach && !record->terminal) {
 		const struct create_options *options = creation->options;
-		record->log_path = options->log_path ? options->log_path
-		                                     : arena_printf(&creation->arena,
-		                                                    "%s/containers/%s/" LOG_FILE,
-		                                                    cli->state.root, creation->id);
+		record->log_path = log_path(creation);
+		if (!record->log_path)
+			return fault_errno(fault, -ENOMEM, "log file");
 		record->log_files = options->log_files.set ? (uint32_t)options->log_files.value
 		                                           : LOG_FILES;
 	}

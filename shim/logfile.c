@@ -37,10 +37,14 @@ struct batch {
 static int open_file(struct logfile *log)
 {
 	struct stat st;
-	cleanup_close int fd = open(log->path,
-	                            O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	/* A pipe that nobody reads would be waited for. */
+	cleanup_close int fd = open(log->path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW |
+	                            O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
+	/* Anything else is neither rotated nor read back. */
+	if (!S_ISREG(st.st_mode))
+		return -EOPNOTSUPP;
 	close_fd(&log->fd);
 	log->size = (uint64_t)st.st_size;
 	log->fd = take_fd(&fd);
@@ -74,8 +78,27 @@ static void rotate(struct logfile *log)
 			(void)rename(from, to);
 	}
 	int r = open_file(log);
-	if (r < 0)
+	if (r < 0) {
+		/* What there is goes on for another while, instead of being rotated away. */
+		log->size = 0;
 		failed(log, r);
+	}
+}
+
+/* Only the end of a line is a part of this kind. */
+static bool ends_line(const struct iovec *part)
+{
+	return part->iov_len == 1 && *(const char *)part->iov_base == '\n';
+}
+
+/* Takes the beginning of a line back whose rest could not be written, unless others write too. */
+static void untear(struct logfile *log, size_t torn)
+{
+	struct stat st;
+
+	if (torn && fstat(log->fd, &st) == 0 && (uint64_t)st.st_size == log->size &&
+	    ftruncate(log->fd, st.st_size - (off_t)torn) == 0)
+		log->size -= torn;
 }
 
 static void write_batch(struct batch *batch)
@@ -83,6 +106,7 @@ static void write_batch(struct batch *batch)
 	struct logfile *log = batch->log;
 	struct iovec *part = batch->part;
 	int parts = batch->parts;
+	size_t torn = 0;
 
 	while (parts && log->fd >= 0) {
 		ssize_t n = writev(log->fd, part, parts);
@@ -94,13 +118,18 @@ static void write_batch(struct batch *batch)
 		}
 		log->failed = false;
 		log->size += (uint64_t)n;
-		for (; parts && (size_t)n >= part->iov_len; part++, parts--)
+		for (; parts && (size_t)n >= part->iov_len; part++, parts--) {
 			n -= (ssize_t)part->iov_len;
+			torn = ends_line(part) ? 0 : torn + part->iov_len;
+		}
 		if (parts) {
 			part->iov_base = (char *)part->iov_base + n;
 			part->iov_len -= (size_t)n;
+			torn += (size_t)n;
 		}
 	}
+	if (parts)
+		untear(log, torn);
 	batch->parts = 0;
 	batch->size = 0;
 }

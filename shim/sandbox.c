@@ -427,6 +427,7 @@ static int leave_caller(const struct options *options)
 	umask(077);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
 	return chdir("/") < 0 ? -errno : 0;
 }
 

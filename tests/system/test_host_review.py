@@ -105,3 +105,50 @@ def test_killed_at_any_time(hv, rootfs, command, victim):
         attempt.finish()
         hv.run("run", "--bundle", hv.bundle(container.config("true", rootfs=rootfs), "again"),
                attempt.cid)
+
+
+# Log files
+
+def test_log_path_is_relative_to_the_caller(hv, rootfs, place):
+    (place.path / "logs").mkdir()
+    cid = hv.background(container.config("echo", "hello", rootfs=rootfs), "--log-path", "logs/x",
+                        cwd=place.path)
+    hv.wait_status(cid, "stopped")
+    assert "stdout F hello\n" in (place.path / "logs/x").read_text()
+    assert hv.run("logs", cid).stdout == "hello\n"
+
+
+def test_log_path_that_is_no_file(hv, rootfs, place):
+    """The partition must not be stopped by a pipe that nobody reads, nor rotate a device away."""
+    first = hv.background(container.config("sleep", "1000", rootfs=rootfs))
+    bundle = hv.bundle(container.config("echo", "hello", rootfs=rootfs), "other")
+    os.mkfifo(place.path / "fifo")
+    (place.path / "directory").mkdir()
+    for path in (place.path / "fifo", place.path / "directory", "/dev/null"):
+        hv.fails("run", "-d", "--pod", first, "--log-path", path, "--bundle", bundle, hv.new_id(),
+                 timeout=5)
+    assert hv.run("exec", first, "echo", "here").stdout == "here\n"
+
+
+def test_log_on_a_full_disk(hv, rootfs, place):
+    disk = place.path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk], check=True)
+    try:
+        script = ("i=0; while [ $i -lt 2000 ]; do echo a line to fill the disk with; i=$((i+1)); done;"
+                  "touch /mnt/full; while [ -e /mnt/full ]; do sleep 0.01; done; echo after")
+        spec = container.sh(script, rootfs=rootfs)
+        (place.path / "shared").mkdir()
+        spec["mounts"].append(container.mount("/mnt", "bind", place.path / "shared", "bind"))
+        cid = hv.background(spec, "--log-path", disk / "log")
+        watch.eventually((place.path / "shared/full").exists)
+        subprocess.run(["mount", "-o", "remount,size=1m", disk], check=True)
+        (place.path / "shared/full").unlink()
+        hv.wait_status(cid, "stopped")
+        lines = [line.split(" ", 3)[2:] for line in (disk / "log").read_text().splitlines()]
+        assert lines[-1] == ["F", "after"]
+        assert lines[:-1] == [["F", "a line to fill the disk with"]] * (len(lines) - 1)
+        assert len(lines) > 500
+        hv.run("delete", cid)
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)

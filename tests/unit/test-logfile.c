@@ -7,9 +7,11 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <cmocka.h>
 
@@ -240,6 +242,64 @@ static void test_full_disk(void **state)
 	assert_string_equal(read_log(fixture, 0), "stdout F back\n");
 }
 
+/* The limit of a file's size stands for the end of the disk. */
+static void limit_size(rlim_t size)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = size;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void test_disk_full_within_a_line(void **state)
+{
+	static const char line[] = "something to fill a disk with\n";
+	struct fixture *fixture = *state;
+	char lines[100 * sizeof(line)] = "", text[sizeof(fixture->text)];
+
+	(void)signal(SIGXFSZ, SIG_IGN);
+	for (int i = 0; i < 100; i++)
+		strcat(lines, line);
+	for (rlim_t room = 500; room < 700; room += 7) {
+		assert_int_equal(logfile_open(&fixture->log, fixture->path, 0, 1), 0);
+		limit_size(room);
+		put(fixture, LOGFILE_STDOUT, lines);
+		limit_size(RLIM_INFINITY);
+		assert_true(fixture->log.failed);
+		assert_in_range(size_of(fixture, 0), room - 80, room);
+		put(fixture, LOGFILE_STDOUT, "back\n");
+		logfile_close(&fixture->log);
+		strcpy(text, read_log(fixture, 0));
+		const char *at = text;
+		for (; !strncmp(at, "stdout F something", 18); at = strchr(at, '\n') + 1)
+			assert_memory_equal(at + 9, line, strlen(line));
+		assert_string_equal(at, "stdout F back\n");
+		assert_int_equal(unlink(fixture->path), 0);
+	}
+}
+
+static void test_rotation_fails(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_int_equal(logfile_open(&fixture->log, fixture->path, 100, 3), 0);
+	put(fixture, LOGFILE_STDOUT, "one\n");
+	put(fixture, LOGFILE_STDOUT, "two\n");
+	put(fixture, LOGFILE_STDOUT, "three\n");
+	assert_string_equal(read_log(fixture, 1), "stdout F one\nstdout F two\n");
+	/* Nothing can be opened; the older lines stay where they are, rotated once more at most. */
+	struct rlimit before, none = { 0 };
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none.rlim_max = before.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	put(fixture, LOGFILE_STDOUT, "four\n");
+	put(fixture, LOGFILE_STDOUT, "five\n");
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_string_equal(read_log(fixture, 2), "stdout F one\nstdout F two\n");
+	assert_string_equal(read_log(fixture, 1), "stdout F three\nstdout F four\nstdout F five\n");
+}
+
 static void test_no_place(void **state)
 {
 	struct fixture *fixture = *state;
@@ -247,6 +307,14 @@ static void test_no_place(void **state)
 	assert_int_equal(logfile_open(&fixture->log, "/nonexistent/log", 0, 1), -ENOENT);
 	assert_int_equal(symlink("/dev/null", fixture->path), 0);
 	assert_int_equal(logfile_open(&fixture->log, fixture->path, 0, 1), -ELOOP);
+	assert_int_equal(logfile_open(&fixture->log, fixture->directory, 0, 1), -EISDIR);
+	assert_int_equal(logfile_open(&fixture->log, "/dev/null", 0, 1), -EOPNOTSUPP);
+	/* A pipe, with a reader or without, would stop the whole sandbox process. */
+	assert_int_equal(unlink(fixture->path), 0);
+	assert_int_equal(mkfifo(fixture->path, 0600), 0);
+	assert_int_equal(logfile_open(&fixture->log, fixture->path, 0, 1), -ENXIO);
+	cleanup_close int reader = open(fixture->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_int_equal(logfile_open(&fixture->log, fixture->path, 0, 1), -EOPNOTSUPP);
 }
 
 int main(void)
@@ -259,6 +327,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_rotation, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rotation_of_one_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_disk_full_within_a_line, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rotation_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_place, setup, teardown),
 	};
 
