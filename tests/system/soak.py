@@ -1,246 +1,572 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same things very often: no byte may be lost, and nothing may grow.
+"""Long runs that look for what short tests cannot: a byte lost once in ten thousand times, a leak of
+one page in a hundred, an end that nobody is told of.
 
-    tests/soak [--runs N] [--bytes N] [--execs N] [--at-once N] [--seed N] [PART…]
-
-Parts: writes stream execs crowd (default: all). The defaults take about five minutes on two cores;
-test_soak.py runs a small share of them with every other test.
+Every soak is a function of a World; it returns a line of figures and raises AssertionError when
+something is wrong. tests/soak runs them at full length, test_soak.py shortly.
 """
 
 import argparse
-import hashlib
+import contextlib
 import os
 import pathlib
 import random
 import select
 import shutil
+import signal
+import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 
 import container
+import hvrun
 import watch
-from hvrun import Hvrun
 
-MIB = 1 << 20
-DATA = random.Random(1).randbytes(MIB)
-
-
-def make_rootfs(path):
-    """With a file of random bytes: what is missing or out of order shows."""
-    root = container.make_rootfs(path)
-    (root / "data").write_bytes(DATA)
-    return root
+KIB, MIB = 1024, 1024 * 1024
+PATTERN = 4 * MIB
+WINDOW = 256                    # KiB: STREAM_WINDOW of oci/stream.h
+EMIT = pathlib.Path(__file__).with_name("emit.c")
 
 
-def box(hv, rootfs):
-    return hv.background(container.config("sleep", "1000000", rootfs=rootfs))
+def compile_emit(path):
+    subprocess.run(["cc", "-O2", "-static", "-o", path, EMIT], check=True)
+    return path
 
 
-def collect(streams, slow):
-    """Reads both to their ends; a slow reader takes its time."""
-    data = {stream: bytearray() for stream in streams}
-    left = list(streams)
-    while left:
-        ready, _, _ = select.select(left, [], [], 30)
-        assert ready, "no more output, and no end"
-        for stream in ready:
-            got = os.read(stream.fileno(), 4096 if slow else MIB)
-            data[stream] += got
-            if not got:
-                left.remove(stream)
-            elif slow:
-                time.sleep(0.0005)
-    return [bytes(data[stream]) for stream in streams]
+class World:
+    """One directory, one root file system, and the processes that a soak starts."""
+
+    def __init__(self, place, hv, rootfs, seed=None):
+        self.path, self.token, self.hv, self.rootfs = place.path, place.token, hv, rootfs
+        self.seed = seed if seed is not None else random.randrange(1 << 32)
+        self.emit = compile_emit(rootfs / "bin/emit")
+        self.pattern = memoryview(subprocess.run([self.emit, "source", str(PATTERN)], check=True,
+                                                 stdout=subprocess.PIPE).stdout)
+        self.lock = threading.Lock()
+        self.mine = {}
+
+    def start(self, *words, **more):
+        """A process of ours. Every one must be given to end()."""
+        more.setdefault("stdin", subprocess.DEVNULL)
+        more.setdefault("env", self.hv.environment)
+        with self.lock:
+            process = subprocess.Popen([str(word) for word in words], **more)
+            self.mine[process.pid] = process
+        return process
+
+    def hvrun(self, *args, **more):
+        return self.start(*self.hv.words(*args), **more)
+
+    def end(self, process, timeout=20):
+        """Its exit status."""
+        assert wait_for_exit([process.pid], timeout), f"{process.args} hangs"
+        with self.lock:
+            # In one step, or the next child of the same number would be taken for an adopted one.
+            status = process.wait()
+            del self.mine[process.pid]
+        return status
+
+    def reap(self):
+        """Sandbox processes and proxies end as children of ours."""
+        with self.lock:
+            for pid in watch.children(os.getpid()):
+                info = watch.stat(pid)
+                if pid not in self.mine and info and info[1] == "Z":
+                    with contextlib.suppress(ChildProcessError):
+                        os.waitpid(pid, os.WNOHANG)
+
+    def adopted(self):
+        self.reap()
+        return [pid for pid in watch.children(os.getpid()) if pid not in self.mine]
+
+    def container(self, name="c"):
+        """A running one whose first process does nothing but reap."""
+        spec = container.config("emit", "init", rootfs=self.rootfs)
+        return self.hv.background(spec, name=f"{self.token}-{name}")
+
+    def record(self, cid):
+        """(sandbox process, agent) of a container; 0 for what is not known yet."""
+        try:
+            text = (self.hv.root / "partitions" / cid / "sandbox.json").read_text()
+            record = hvrun.json.loads(text)
+        except (OSError, ValueError):
+            return 0, 0
+        return record.get("Pid", 0), record.get("AgentPid", 0)
+
+    def delete(self, cid, what="delete --force"):
+        process = self.hvrun("delete", "--force", cid, stderr=subprocess.PIPE)
+        text = process.stderr.read().decode()
+        process.stderr.close()
+        assert self.end(process) == 0, f"{what}: {text}"
+
+    def close(self):
+        """After an interruption as well."""
+        for process in list(self.mine.values()):
+            process.kill()
+            process.wait()
+        self.mine.clear()
 
 
-def drain(stream):
-    """What is in the pipe, no more."""
-    data = bytearray()
-    os.set_blocking(stream.fileno(), False)
+def wait_for_exit(pids, timeout):
+    """Until all of these children are zombies: whether they are."""
+    deadline = time.monotonic() + timeout
+    for pid in pids:
+        fd = os.pidfd_open(pid)
+        try:
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            if not poll.poll(max(0, deadline - time.monotonic()) * 1000):
+                return False
+        finally:
+            os.close(fd)
+    return True
+
+
+def in_parallel(count, parallel, job):
+    """job(n) for every n, some at a time; the first failure ends all."""
+    numbers, failures, lock = iter(range(count)), [], threading.Lock()
+
+    def work():
+        while not failures:
+            with lock:
+                n = next(numbers, None)
+            if n is None:
+                return
+            try:
+                job(n)
+            except BaseException as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(parallel)]
+    for thread in threads:
+        thread.start()
     try:
-        while got := os.read(stream.fileno(), MIB):
-            data += got
-    except BlockingIOError:
-        pass
-    return bytes(data)
+        for thread in threads:
+            thread.join()
+    except BaseException as interruption:
+        failures.append(interruption)
+        raise
+    if failures:
+        raise failures[0]
 
 
-def check(what, code, wanted_code, streams, wanted):
-    assert code == wanted_code, f"{what}: exit {code} instead of {wanted_code}, {streams[1][-300:]!r}"
-    for name, got, length in zip(("stdout", "stderr"), streams, wanted):
-        assert len(got) == length, f"{what}: {name} has {len(got)} bytes instead of {length}"
-        assert got == DATA[:length], f"{what}: {name} is not what was written"
+def milliseconds(seconds):
+    return f"{seconds * 1000:.1f} ms"
 
 
-def write_once(hv, cid, rootfs, chance, number):
-    """One of: run, exec, exec that is read slowly, exec that leaves a process behind, create."""
-    kind = ("run", "exec", "slow", "grandchild", "create")[number % 5]
-    most = 100_000 if kind in ("slow", "grandchild") else MIB
-    # Mostly small: what gets lost is usually the little that was written last.
-    sizes = [chance.randrange(chance.choice([2, 100, 5000, 70000, most])) for _ in range(2)]
-    code = chance.randrange(256)
-    script = f"head -c {sizes[0]} /data & head -c {sizes[1]} /data >&2; wait; exit {code}"
-    what = f"{kind} {number}: {script}"
-    if kind == "grandchild":
-        # What such a process holds open is not waited for; its pipe has room for all there is.
-        sizes = [size % 30000 for size in sizes]
-        script = (f"head -c {sizes[0]} /data; head -c {sizes[1]} /data >&2;"
-                  f"(sleep 3 < /dev/null) & exit {code}")
-        process = hv.popen("exec", cid, "sh", "-c", script)
-        got = process.wait(20)
-        check(what, got, code, [drain(process.stdout), drain(process.stderr)], sizes)
-    elif kind in ("exec", "slow"):
-        process = hv.popen("exec", cid, "sh", "-c", script)
-        streams = collect([process.stdout, process.stderr], kind == "slow")
-        check(what, process.wait(20), code, streams, sizes)
-    elif kind == "run":
-        bundle = hv.bundle(container.sh(script, rootfs=rootfs), "soak")
-        process = hv.popen("run", "-b", bundle, hv.new_id())
-        streams = collect([process.stdout, process.stderr], False)
-        check(what, process.wait(20), code, streams, sizes)
+# Output
+
+
+class Reader:
+    """Both pipes of a process to their ends, and the moment of its exit among the bytes."""
+
+    def __init__(self, process, dice=None):
+        self.got = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+        self.order = list(self.got)
+        self.began, self.exited, self.at_exit = time.monotonic(), None, None
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            self.read(pidfd, dice)
+        finally:
+            os.close(pidfd)
+            process.stdout.close()
+            process.stderr.close()
+
+    def read(self, pidfd, dice):
+        poll, left = select.poll(), {pidfd, *self.got}
+        for fd in left:
+            poll.register(fd, select.POLLIN)
+        while left:
+            ready = [fd for fd, _ in poll.poll(60000)]
+            assert ready, f"nothing for a minute after {[len(g) for g in self.got.values()]} bytes"
+            if pidfd in ready:
+                self.exited = time.monotonic() - self.began
+                self.at_exit = [len(self.got[fd]) for fd in self.order]
+                poll.unregister(pidfd)
+                left.remove(pidfd)
+            for fd in ready:
+                if fd == pidfd:
+                    continue
+                if dice:
+                    time.sleep(dice.expovariate(1000))
+                data = os.read(fd, dice.choice((100, 4096, 16384)) if dice else MIB)
+                self.got[fd] += data
+                if not data:
+                    poll.unregister(fd)
+                    left.remove(fd)
+
+
+def some_size(dice):
+    """Of all magnitudes: the edges are where the mistakes are."""
+    return dice.choice((0, 1, dice.randrange(5000), dice.randrange(MIB + 1), dice.randrange(MIB + 1)))
+
+
+def run_words(world, n, cid, words, dice):
+    """The command that runs them: exec, or run with a share of its own or in the same partition."""
+    kind = dice.choice(("own", "pod")) if n % 10 == 0 else "exec"
+    if kind == "exec":
+        return ["exec", cid, *words], None
+    config = world.path / f"config-{n}.json"
+    config.write_text(hvrun.json.dumps(container.config(*map(str, words), rootfs=world.rootfs)))
+    pod = ["--pod", cid] if kind == "pod" else []
+    return ["run", *pod, "--bundle", world.path, "--config", config, f"{world.token}-{n}"], config
+
+
+def one_run(world, n, cid, variant, times):
+    dice = random.Random(f"{world.seed} {variant} {n}")
+    sizes, code = [some_size(dice), some_size(dice)], dice.randrange(256)
+    at = [dice.randrange(PATTERN // 2), dice.randrange(PATTERN // 2)]
+    words = ["emit", "write", *sizes, code, *at, n]
+    late = dice.randrange(1, 200000) if variant == "background" else 0
+    if late:
+        command, config = ["exec", cid, *words, 1000, late], None
     else:
-        create_once(hv, rootfs, what, script, code, sizes)
-        return
-    process.stdout.close()
-    process.stderr.close()
-    hv.started.remove(process)
+        command, config = run_words(world, n, cid, words, dice)
+    process = world.hvrun(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    reader = Reader(process, dice if variant == "slow" else None)
+    status = world.end(process)
+    if config:
+        config.unlink()
+    what = f"{variant} {n} of seed {world.seed}: {' '.join(map(str, command))}"
+    assert status == code, f"{what}: exit status {status}, not {code}: {list(reader.got.values())[1][-300:]}"
+    for name, fd, size, begin in zip(("stdout", "stderr"), reader.order, sizes, at):
+        got = reader.got[fd]
+        assert len(got) == size + late, f"{what}: {len(got)} bytes of {name}, not {size}+{late}"
+        assert got == world.pattern[begin:begin + size + late], f"{what}: wrong bytes on {name}"
+    if late:
+        assert reader.exited < 1 and reader.at_exit[0] <= sizes[0] and reader.at_exit[1] <= sizes[1], \
+            f"{what}: exit status after {reader.exited} s, {reader.at_exit} bytes read"
+    times.append((reader.exited, sum(sizes) + 2 * late))
 
 
-def create_once(hv, rootfs, what, script, code, sizes):
-    """As an engine: the pipes go to create, the status comes from the proxy."""
-    new = hv.new_id()
-    bundle = hv.bundle(container.sh(script, rootfs=rootfs), "soak")
-    pid_file = hv.place.path / "soak.pid"
-    process = hv.popen("create", "-b", bundle, "--pid-file", pid_file, new)
-    assert process.wait(20) == 0, f"{what}: {drain(process.stderr)!r}"
-    hv.started.remove(process)
-    start = hv.popen("start", new)
-    streams = collect([process.stdout, process.stderr], False)
-    assert start.wait(20) == 0, f"{what}: {start.stderr.read()!r}"
-    hv.started.remove(start)
-    for stream in (process.stdout, process.stderr, start.stdout, start.stderr):
-        stream.close()
-    pid = int(pid_file.read_text())
-    check(what, watch.exit_status(pid, 20), code, streams, sizes)
-    hv.run("delete", new)
+def runs(world, count=10000, parallel=4):
+    """Output complete and in order, and the right exit status."""
+    cid, figures = world.container(), []
+    for variant, share in (("fast", 0.5), ("slow", 0.3), ("background", 0.2)):
+        times, began, some = [], time.monotonic(), max(1, round(count * share))
+
+        def job(n):
+            one_run(world, n, cid, variant, times)
+            if n % 50 == 0:
+                world.reap()
+
+        # One in the background takes a second in which it does nothing.
+        in_parallel(some, parallel * 4 if variant == "background" else parallel, job)
+        took = time.monotonic() - began
+        figures.append(f"{variant}: {some} in {took:.1f} s, {sum(t[1] for t in times) / MIB / took:.0f} "
+                       f"MiB/s, exit after {milliseconds(statistics.median(t[0] for t in times))}, at "
+                       f"most {milliseconds(max(t[0] for t in times))}")
+    world.delete(cid)
+    return f"{count} processes, all bytes and codes right; " + "; ".join(figures)
 
 
-def writes(hv, rootfs, runs, seed=1):
-    """Every byte that was written before an exit is there, in order, whatever the exit code."""
-    chance = random.Random(seed)
-    cid = box(hv, rootfs)
-    for number in range(runs):
-        write_once(hv, cid, rootfs, chance, number)
-        progress("writes", number + 1, runs)
-    hv.run("delete", "--force", cid)
+# Input
 
 
-def stream(hv, rootfs, size):
-    """stdin → cat → stdout, with a checksum at both ends."""
-    cid = box(hv, rootfs)
-    process = hv.popen("exec", cid, "cat", stdin=subprocess.PIPE)
-    sent = hashlib.sha256()
-
-    def feed():
-        left, turn = size, 0
-        with process.stdin as target:
-            while left:
-                # Another start each time, so that blocks cannot be swapped unnoticed.
-                block = memoryview(DATA)[turn % 4099:][:left]
-                target.write(block)
-                sent.update(block)
-                left -= len(block)
-                turn += 1
-    feeder = threading.Thread(target=feed)
-    feeder.start()
-    got, received = 0, hashlib.sha256()
-    while data := os.read(process.stdout.fileno(), MIB):
-        received.update(data)
-        got += len(data)
-        progress("stream", got, size)
-    feeder.join()
-    assert process.wait(20) == 0
-    process.stdout.close()
-    process.stderr.close()
-    assert got == size, f"{got} bytes of {size} came back"
-    assert received.digest() == sent.digest(), "the checksum differs"
-    hv.run("delete", "--force", cid)
+def stdin(world, size=10 * 1000 ** 3):
+    """One large stream through stdin, cat and stdout, compared with what was sent."""
+    cid = world.container()
+    sandbox, agent = world.record(cid)
+    before, began = (watch.rss(agent), watch.rss(sandbox)), time.monotonic()
+    source = world.start(world.emit, "source", size, stdout=subprocess.PIPE)
+    cat = world.hvrun("exec", cid, "cat", stdin=source.stdout, stdout=subprocess.PIPE)
+    source.stdout.close()
+    check = world.start(world.emit, "check", size, stdin=cat.stdout, stdout=subprocess.PIPE)
+    cat.stdout.close()
+    told = check.stdout.read().decode().strip()
+    check.stdout.close()
+    statuses = [world.end(process) for process in (source, cat, check)]
+    took = time.monotonic() - began
+    grown = [watch.rss(pid) - rss for pid, rss in zip((agent, sandbox), before)]
+    assert statuses == [0, 0, 0], f"source, cat, check ended with {statuses}: {told}"
+    assert max(grown) <= 2 * WINDOW + 128, f"memory of agent and sandbox grew by {grown} KiB"
+    world.delete(cid)
+    return (f"{size / 1e9:.2f} GB through cat and back, all right, in {took:.1f} s, {size / 1e6 / took:.0f} "
+            f"MB/s; agent and sandbox +{grown[0]} and +{grown[1]} KiB")
 
 
-def state_of(hv, cid):
-    """What must be as before: of the agent and of the sandbox process."""
-    sandbox, agent = hv.sandbox_pid(cid), hv.agent_pid(cid)
+# A reader that stops
+
+
+def latency(world, cid, count):
+    times = []
+    for _ in range(count):
+        began = time.monotonic()
+        process = world.hvrun("exec", cid, "true")
+        assert world.end(process) == 0
+        times.append(time.monotonic() - began)
+    return statistics.median(times)
+
+
+def stalled(world, count=100):
+    """Who does not read stops nobody else, and costs one window of memory."""
+    cid = world.container()
+    sandbox, agent = world.record(cid)
+    latency(world, cid, 10)
+    normal, before = latency(world, cid, count), (watch.rss(agent), watch.rss(sandbox))
+    endless = 1 << 40
+    writer = world.hvrun("exec", cid, "emit", "source", endless, stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL)
+    first = os.read(writer.stdout.fileno(), 1000)
+    source = world.start(world.emit, "source", endless, stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL)
+    sleeper = world.hvrun("exec", cid, "sleep", 100000, stdin=source.stdout)
+    source.stdout.close()
+    time.sleep(0.5)             # until every buffer is full
+    stall, after = latency(world, cid, count), (watch.rss(agent), watch.rss(sandbox))
+    grown = [now - then for now, then in zip(after, before)]
+    assert stall <= 3 * normal, f"exec took {milliseconds(normal)}, now {milliseconds(stall)}"
+    assert max(grown) <= WINDOW + 128, f"memory of agent and sandbox grew by {grown} KiB"
+    size = max(1, count // 2) * MIB
+    other = world.hvrun("exec", cid, "emit", "source", size, stdout=subprocess.PIPE)
+    check = world.start(world.emit, "check", size, stdin=other.stdout, stdout=subprocess.DEVNULL)
+    other.stdout.close()
+    assert (world.end(other), world.end(check)) == (0, 0), "another stream meanwhile"
+    # The reader goes on where it stopped, and leaves.
+    while len(first) < PATTERN:
+        data = os.read(writer.stdout.fileno(), PATTERN - len(first))
+        assert data, f"the stalled stream ends after {len(first)} bytes"
+        first += data
+    assert first == world.pattern, "wrong bytes on the stalled stream"
+    writer.stdout.close()
+    assert world.end(writer, 5) != 0, "the writer does not learn that its reader has left"
+    assert world.end(world.hvrun("exec", cid, "killall", "sleep")) == 0
+    assert world.end(sleeper, 5) == 128 + signal.SIGTERM
+    os.kill(source.pid, signal.SIGKILL)
+    world.end(source)
+    world.delete(cid)
+    return (f"exec takes {milliseconds(normal)}, {milliseconds(stall)} beside stalled stdin and stdout; "
+            f"agent and sandbox +{grown[0]} and +{grown[1]} KiB")
+
+
+# Nothing grows
+
+
+def mounts(world, pid):
+    """Without those of other tests that run at the same time."""
+    lines = watch.mounts(pid)
+    return sum(str(world.path) in line or "/tmp/hv" not in line for line in lines)
+
+
+def measure(world, cid):
+    sandbox, agent = world.record(cid)
     return {
-        "sandbox fds": len(watch.fds(sandbox)),
-        "agent fds": len(watch.fds(agent)),
-        "sandbox children": len(watch.children(sandbox)),
-        "agent children": len(watch.children(agent)),
-        "cgroups": len(watch.cgroups(cid)),
-        "mounts": len([line for line in watch.mounts(agent) if str(hv.place.path) in line]),
-        "partition files": len(list((hv.root / "partitions" / cid).iterdir())),
-        "container files": len(list((hv.root / "containers" / cid).iterdir())),
-    }, {"sandbox RSS": watch.rss(sandbox), "agent RSS": watch.rss(agent)}
+        "agent's fds": len(watch.fds(agent)), "sandbox's fds": len(watch.fds(sandbox)),
+        "processes": len(watch.descendants(sandbox)),
+        "zombies": sum(watch.stat(pid)[1] == "Z" for pid in watch.descendants(sandbox)),
+        "adopted": len(world.adopted()),
+        "cgroups": len(watch.cgroups(world.token)),
+        "agent's mounts": mounts(world, agent), "mounts": mounts(world, "self"),
+        "agent's KiB": watch.rss(agent), "sandbox's KiB": watch.rss(sandbox),
+    }
 
 
-def execs(hv, rootfs, count):
-    """No fd, zombie, cgroup, mount, file or memory more than before."""
-    cid = box(hv, rootfs)
-    warm = max(20, count // 20)
+def execs(world, count=10000, parallel=4):
+    """Nothing grows with the number of execs."""
+    cid = world.container()
 
-    def one(number):
-        code = number % 200
-        process = hv.popen("exec", cid, "sh", "-c", f"echo {number}; exit {code}")
-        out, err = process.communicate(timeout=20)
-        assert (process.returncode, out) == (code, b"%d\n" % number), err
-        hv.started.remove(process)
-    for number in range(warm):
-        one(number)
-    before, memory = state_of(hv, cid)
-    for number in range(count):
-        one(number)
-        progress("execs", number + 1, count)
-    watch.eventually(lambda: state_of(hv, cid)[0] == before, 3, f"{before} {state_of(hv, cid)[0]}")
-    _, after = state_of(hv, cid)
-    for name, value in after.items():
-        assert value <= memory[name] + 128, f"{name} grew from {memory[name]} to {value} KiB"
-    hv.run("delete", "--force", cid)
+    def job(n):
+        process = world.hvrun("exec", cid, "emit", "write", 20, 10, n % 200, n, n, n,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        reader = Reader(process)
+        assert world.end(process) == n % 200, f"exec {n}"
+        assert list(reader.got.values()) == [world.pattern[n:n + 20], world.pattern[n:n + 10]], \
+            f"exec {n}: {reader.got}"
 
-
-def crowd(hv, rootfs, count):
-    """That many execs at once, each with input, output and a status of its own."""
-    cid = box(hv, rootfs)
-    # What is opened once, for a stream of some size, may stay.
-    hv.run("exec", cid, "head", "-c", "1000000", "/data", text=False)
-    hv.run("exec", cid, "cat", input=DATA, text=False)
-    before, _ = state_of(hv, cid)
-    many = [hv.popen("exec", cid, "sh", "-c", f"cat; head -c {1000 * n} /data >&2; exit {n % 256}",
-                     stdin=subprocess.PIPE) for n in range(count)]
-    watch.eventually(lambda: len(hv.run("ps", "-f", "json", cid).json()) == count * 2 + 1, 30,
-                     "all of them at once")
-    for n, process in enumerate(many):
-        out, err = process.communicate(b"%d" % n, timeout=60)
-        wanted = (1000 * n) % len(DATA) if 1000 * n <= len(DATA) else len(DATA)
-        assert (process.returncode, out) == (n % 256, b"%d" % n), err[-300:]
-        assert err == DATA[:wanted]
-    watch.eventually(lambda: state_of(hv, cid)[0] == before, 3, f"{before} {state_of(hv, cid)[0]}")
-    hv.run("delete", "--force", cid)
+    in_parallel(200, parallel, job)
+    before, began = measure(world, cid), time.monotonic()
+    in_parallel(count, parallel, job)
+    took, after = time.monotonic() - began, measure(world, cid)
+    for name, value in before.items():
+        slack = 256 if name.endswith("KiB") else 0
+        assert after[name] <= value + slack, f"{name} grew from {value} to {after[name]}"
+    sizes = after["agent's KiB"], after["sandbox's KiB"]
+    grown = sizes[0] - before["agent's KiB"], sizes[1] - before["sandbox's KiB"]
+    world.delete(cid)
+    return (f"{count} in {took:.1f} s, {count / took:.0f} per second; agent {sizes[0]} KiB (+{grown[0]}), "
+            f"sandbox {sizes[1]} KiB (+{grown[1]})")
 
 
-show = False
+def burst(world, count=100):
+    """All at once."""
+    cid, began = world.container(), time.monotonic()
+    processes = [world.hvrun("exec", cid, "sh", "-c", f"read x; echo $x {n}; exit {n % 250}",
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                 for n in range(count)]
+    for n, process in enumerate(processes):
+        process.stdin.write(b"input %d\n" % n)
+        process.stdin.close()
+    for n, process in enumerate(processes):
+        got = process.stdout.read()
+        process.stdout.close()
+        assert got == b"input %d %d\n" % (n, n), f"exec {n}: {got}"
+        assert world.end(process) == n % 250, f"exec {n}: exit status"
+    took = time.monotonic() - began
+    world.delete(cid)
+    return f"{count} execs at once, all right, in {took:.2f} s"
 
 
-def progress(name, done, all_of_it):
-    if show and (done == all_of_it or done * 100 // all_of_it != (done - 1) * 100 // all_of_it):
-        print(f"\r{name}: {done * 100 // all_of_it} %", end="\n" if done == all_of_it else "",
-              flush=True)
+# Sudden deaths
+
+VICTIMS = ("proxy", "sandbox", "agent", "init")
+STAGES = {"create": 0.04, "start": 0.012, "run": 0.06, "exec": 0.03, "delete": 0.02}
+TOLD = 2                        # seconds in which everybody who waits must be told
 
 
-def number(text):
-    """10000, 200M, 10G."""
-    scale = {"K": 10, "M": 20, "G": 30}.get(text[-1:].upper())
-    return int(text[:-1]) << scale if scale else int(text)
+class Death:
+    """One container that loses one of its processes at some moment of one stage of its life."""
+
+    def __init__(self, world, n):
+        self.world, self.dice = world, random.Random(f"{world.seed} {n}")
+        self.stage, self.victim = self.dice.choice(list(STAGES)), self.dice.choice(VICTIMS)
+        self.cid = f"{world.token}-k{n}"
+        self.pid_file = world.path / f"pid-{n}"
+        self.what = f"{n} of seed {world.seed}: kill {self.victim} in {self.stage}"
+        self.waiters, self.foreground = [], None
+
+    def hvrun(self, *args, **more):
+        more.setdefault("stdout", subprocess.DEVNULL)
+        more.setdefault("stderr", subprocess.DEVNULL)
+        process = self.world.hvrun(*args, **more)
+        self.waiters.append(process)
+        return process
+
+    def must(self, *args):
+        """What is no part of the accident. The proxy inherits stdout and stderr."""
+        process = self.world.hvrun(*args, stdout=subprocess.DEVNULL)
+        assert self.world.end(process) == 0, f"{self.what}: {args}"
+
+    def create(self):
+        return ["create", "--bundle", self.world.path, "--pid-file", self.pid_file, self.cid]
+
+    def prepare(self):
+        if self.stage in ("start", "exec", "delete"):
+            self.must(*self.create())
+        if self.stage in ("exec", "delete"):
+            self.must("start", self.cid)
+            for _ in range(2):
+                self.hvrun("exec", self.cid, "sleep", 100000)
+            self.hvrun("events", self.cid)
+
+    def act(self):
+        """What is going on at the moment of the death."""
+        if self.stage == "create":
+            self.hvrun(*self.create())
+        elif self.stage == "run":
+            self.foreground = self.hvrun("run", "--bundle", self.world.path, self.cid)
+        elif self.stage == "start":
+            self.hvrun("start", self.cid)
+        elif self.stage == "delete":
+            self.hvrun("delete", "--force", self.cid)
+        else:
+            for _ in range(3):
+                self.hvrun("exec", self.cid, "emit", "write", 100000, 0, 0, 0, 0, 1)
+
+    def find(self):
+        """The victim's pid as far as it is there."""
+        sandbox, agent = self.world.record(self.cid)
+        if self.victim == "sandbox":
+            return sandbox
+        if self.victim == "agent":
+            return agent
+        if self.victim == "init":
+            text = ""
+            with contextlib.suppress(OSError):
+                text = pathlib.Path(f"/proc/{agent}/task/{agent}/children").read_text()
+            return int(text.split()[0]) if text else 0
+        if self.foreground:
+            return self.foreground.pid
+        if self.stage == "exec" and self.dice.random() < 0.5:
+            return self.dice.choice(self.waiters).pid
+        with contextlib.suppress(OSError, ValueError):
+            return int(self.pid_file.read_text())
+        return 0
+
+    def strike(self):
+        """Whether there was somebody to be hit before the stage was over."""
+        time.sleep(self.dice.uniform(0, STAGES[self.stage]))
+        last = self.waiters[-1]
+        while not (pid := self.find()):
+            if wait_for_exit([last.pid], 0.001):
+                return False
+        if self.victim == "proxy" and self.stage == "delete" and not watch.stat(pid):
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            fd = os.pidfd_open(pid)
+            os.kill(pid, signal.SIGKILL)
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            poll.poll(TOLD * 1000)
+            os.close(fd)
+        return True
+
+    def told(self, began):
+        """Seconds until the last of those who wait was told."""
+        for process in self.waiters:
+            if not wait_for_exit([process.pid], max(0, began + TOLD - time.monotonic())):
+                raise AssertionError(f"{self.what}: {process.args[3:]} still waits")
+        return time.monotonic() - began
+
+    def remains(self):
+        found = [watch.describe(pid) for pid in self.world.adopted()]
+        found += watch.cgroups(self.cid)
+        for kind in ("containers", "partitions"):
+            path = self.world.hv.root / kind / self.cid
+            found += [str(path)] if path.exists() else []
+        return found
+
+    def check_gone(self):
+        deadline = time.monotonic() + TOLD
+        while found := self.remains():
+            assert time.monotonic() < deadline, f"{self.what}: left behind: {found}"
+            time.sleep(0.005)
+
+    def run(self):
+        """Seconds, or None when the victim was not there."""
+        self.prepare()
+        self.act()
+        hit = self.strike()
+        began, took = time.monotonic(), None
+        # Without its proxy a container just goes on, and so do its processes.
+        if hit and self.victim != "proxy":
+            took = self.told(began)
+        elif self.stage == "create":
+            self.told(began)    # who is still at it would be told that it is being deleted
+        self.world.delete(self.cid, self.what)
+        self.told(time.monotonic())
+        for process in self.waiters:
+            self.world.end(process)
+        self.check_gone()
+        self.pid_file.unlink(missing_ok=True)
+        return took
+
+
+def kills(world, count=300):
+    """Whoever dies at whatever moment: everybody who waits is told, and everything can be removed."""
+    spec = container.config("emit", "init", rootfs=world.rootfs)
+    (world.path / "config.json").write_text(hvrun.json.dumps(spec))
+    began, times = time.monotonic(), []
+    for n in range(count):
+        took = Death(world, n).run()
+        if took is not None:
+            times.append(took)
+    return (f"{count} in {time.monotonic() - began:.1f} s; those who waited were told after "
+            f"{milliseconds(statistics.median(times or [0]))}, at most {milliseconds(max(times or [0]))}; "
+            f"nothing left behind")
+
+
+# name -> the function, its size, the smallest size that makes sense
+SOAKS = {
+    "burst": (burst, 100, 20),
+    "stalled": (stalled, 100, 20),
+    "execs": (execs, 10000, 200),
+    "runs": (runs, 10000, 40),
+    "stdin": (stdin, 10 * 1000 ** 3, 50 * 1000 ** 2),
+    "kills": (kills, 300, 20),
+}
 
 
 class Place:
@@ -248,42 +574,70 @@ class Place:
         self.path = pathlib.Path(tempfile.mkdtemp(prefix="hvsoak", dir="/tmp"))
         self.token = self.path.name
 
+    def remove(self):
+        """What is still there has been left behind: it goes, and is told."""
+        with contextlib.suppress(TimeoutError):
+            watch.eventually(lambda: not watch.adopted(), 3)
+        left = [watch.describe(pid) for pid in watch.adopted()]
+        watch.kill(watch.adopted())
+        with contextlib.suppress(TimeoutError):
+            watch.eventually(lambda: not watch.adopted(), 3)
+        groups = watch.cgroups(self.token)
+        for path in sorted(groups, key=len, reverse=True):
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+        shutil.rmtree(self.path, ignore_errors=True)
+        return left + groups
+
+
+@contextlib.contextmanager
+def new_world(seed=None):
+    place = Place()
+    hv = hvrun.Hvrun(place)
+    world = None
+    try:
+        world = World(place, hv, container.make_rootfs(place.path / "rootfs"), seed)
+        yield world
+    finally:
+        # A second Ctrl-C does not leave half of it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if world:
+            world.close()
+        left = hv.clean() + place.remove()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert not left, f"left behind: {left}"
+
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
 
 def main():
-    global show
-    parser = argparse.ArgumentParser(prog="tests/soak", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--runs", type=number, default=10000, help="processes that write and exit")
-    parser.add_argument("--bytes", type=number, default=10 << 30, help="through stdin and stdout")
-    parser.add_argument("--execs", type=number, default=10000, help="one after the other")
-    parser.add_argument("--at-once", type=number, default=100, help="execs at the same time")
-    parser.add_argument("--seed", type=number, default=1)
-    parser.add_argument("part", nargs="*", help="writes stream execs crowd")
+    parser = argparse.ArgumentParser(prog="tests/soak", description="The long runs, as root.")
+    parser.add_argument("--scale", type=float, default=1, help="of the full length (default 1)")
+    parser.add_argument("--size", type=float, help="bytes of the stdin soak")
+    parser.add_argument("--seed", type=int, help="to repeat a run that failed")
+    parser.add_argument("name", nargs="*", choices=[*SOAKS, []], metavar="NAME",
+                        help=f"some of: {' '.join(SOAKS)} (default: all)")
     options = parser.parse_args()
-    show = True
-    parts = {
-        "writes": lambda hv, root: writes(hv, root, options.runs, options.seed),
-        "stream": lambda hv, root: stream(hv, root, options.bytes),
-        "execs": lambda hv, root: execs(hv, root, options.execs),
-        "crowd": lambda hv, root: crowd(hv, root, options.at_once),
-    }
-    for name in options.part:
-        if name not in parts:
-            parser.error(f"unknown part {name}")
+    if not os.access(hvrun.HVRUN, os.X_OK) or not os.access(hvrun.HVAGENT, os.X_OK):
+        sys.exit(f"tests/soak: {hvrun.BUILD} holds no hvrun and hvagent: build them, or set HVRUN_BUILD")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
     watch.become_subreaper()
-    place = Place()
-    hv = Hvrun(place)
-    try:
-        rootfs = make_rootfs(place.path / "rootfs")
-        for name in options.part or parts:
-            begin = time.monotonic()
-            parts[name](hv, rootfs)
-            print(f"{name}: well, {time.monotonic() - begin:.0f} s", flush=True)
-    finally:
-        left = hv.clean() + hv.leftovers()
-        watch.kill(watch.adopted())
-        shutil.rmtree(place.path)
-    assert not left, left
-
-
-if __name__ == "__main__":
-    main()
+    failed = False
+    for name in options.name or SOAKS:
+        soak, full, least = SOAKS[name]
+        size = max(least, round(full * options.scale))
+        if name == "stdin" and options.size:
+            size = round(options.size)
+        try:
+            with new_world(options.seed) as world:
+                print(f"{name}: {soak(world, size)}", flush=True)
+        except AssertionError as error:
+            print(f"{name}: FAILED: {error}", flush=True)
+            failed = True
+        except KeyboardInterrupt:
+            print(f"{name}: interrupted", flush=True)
+            sys.exit(130)
+    sys.exit(failed)

@@ -1,859 +1,1057 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The OCI runtime spec: one container per property, asked from within what it sees."""
+"""The OCI runtime specification: one container per property, seen from inside with busybox.
 
-import json
+A case is a change to the base of container.py, a script, and what the script prints: a text, or a
+pattern. In a change a dictionary is merged, None removes a member, and a name with a leading "+"
+appends to a list. "{place}" is the test's directory.
+"""
+
 import os
 import pathlib
 import re
-import shutil
+import signal
 import subprocess
 import time
 
 import pytest
 
+import container
 import watch
-from container import PATH, config, mount, namespaces, sh, without_namespace, write_bundle
+from container import CAPABILITIES, namespaces, sh
+
+BASE_NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
+FILES = {"network": "net", "mount": "mnt"}      # names below /proc/PID/ns that differ
+UNLIMITED = 18446744073709551615
+CGROUPS = pathlib.Path("/sys/fs/cgroup")
 
 
-def out(hv, spec, **more):
-    return hv.run_spec(spec, **more).stdout
+def change(spec, what):
+    for name, value in what.items():
+        if name.startswith("+"):
+            spec[name[1:]] = spec.get(name[1:], []) + value
+        elif value is None:
+            spec.pop(name, None)
+        elif isinstance(value, dict) and isinstance(spec.get(name), dict):
+            change(spec[name], value)
+        else:
+            spec[name] = value
+    return spec
 
 
-def status_of(hv, spec, *names):
-    """Lines of /proc/self/status."""
-    text = out(hv, spec)
-    found = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-    return [found[name] for name in names]
+def fill_in(value, place):
+    """The same with the test's directory in every text."""
+    if isinstance(value, dict):
+        return {name: fill_in(member, place) for name, member in value.items()}
+    if isinstance(value, list):
+        return [fill_in(member, place) for member in value]
+    return value.replace("{place}", str(place.path)) if isinstance(value, str) else value
 
 
-def mounts_of(text):
-    """{mount point: (options of the mount, propagation, type, options of the file system)}"""
-    found = {}
-    for line in text.splitlines():
-        left, _, right = line.partition(" - ")
-        fields = left.split()
-        kind, _, options = right.split(" ", 2)
-        found[fields[4]] = (set(fields[5].split(",")), fields[6:], kind, set(options.split(",")))
-    return found
+def case(what, script, expected, **more):
+    return pytest.param(what, script, expected, **more)
+
+
+def inside(hv, rootfs, what, script, status=0):
+    """What the script prints in the changed container."""
+    words = ["sh", "-c", script] if isinstance(script, str) else script
+    spec = change(container.config(*words, rootfs=rootfs), fill_in(what, hv.place))
+    return hv.run_spec(spec, status=status)
+
+
+def check(hv, rootfs, what, script, expected):
+    result = inside(hv, rootfs, what, script)
+    got = result.stdout.strip()
+    if isinstance(expected, re.Pattern):
+        assert expected.search(got), f"{got!r} {result.stderr!r}"
+    else:
+        assert got == expected, f"{got!r} {result.stderr!r}"
+
+
+def with_namespaces(*kinds):
+    return {"linux": {"namespaces": [{"type": k} if isinstance(k, str) else
+                                     {"type": k[0], "path": k[1]} for k in kinds]}}
 
 
 # Namespaces
 
 
-@pytest.mark.parametrize("kind, name", [("pid", "pid"), ("network", "net"), ("ipc", "ipc"),
-                                        ("uts", "uts"), ("mount", "mnt"), ("cgroup", "cgroup"),
-                                        ("time", "time")])
-def test_new_namespace(hv, rootfs, kind, name):
-    spec = sh(f"readlink /proc/self/ns/{name}; sleep 1000", rootfs=rootfs)
-    if kind not in [n["type"] for n in spec["linux"]["namespaces"]]:
-        spec["linux"]["namespaces"].append({"type": kind})
-    cid = hv.background(spec)
-    watch.eventually(lambda: hv.run("logs", cid).stdout)
-    inside = hv.run("logs", cid).stdout.strip()
-    assert inside.startswith(f"{name}:[")
-    assert inside != os.readlink(f"/proc/{hv.agent_pid(cid)}/ns/{name}")
-    assert inside == os.readlink(f"/proc/{hv.init_pid(cid)}/ns/{name}")
+@pytest.mark.parametrize("kind", ["pid", "network", "mount", "ipc", "uts", "cgroup", "user", "time"])
+def test_new_namespace(hv, own_rootfs, kind):
+    what = with_namespaces(*dict.fromkeys(BASE_NAMESPACES + (kind,)))
+    if kind == "user":
+        what["linux"].update(IDENTITY)
+    name = FILES.get(kind, kind)
+    spec = change(sh(f"readlink /proc/self/ns/{name}; readlink /proc/1/ns/{name}", rootfs=own_rootfs), what)
+    ours, first = hv.run_spec(spec).stdout.split()
+    assert ours == first != os.readlink(f"/proc/self/ns/{name}")
 
 
-@pytest.mark.parametrize("kind, name", [("pid", "pid"), ("network", "net"), ("ipc", "ipc"),
-                                        ("uts", "uts"), ("cgroup", "cgroup")])
-def test_namespace_of_the_partition(hv, rootfs, kind, name):
-    """What is not named is shared with the VM."""
-    spec = without_namespace(config("sleep", "1000", rootfs=rootfs), kind)
-    if kind == "uts":
-        del spec["hostname"]
-    cid = hv.background(spec)
-    assert os.readlink(f"/proc/{hv.init_pid(cid)}/ns/{name}") == \
-        os.readlink(f"/proc/{hv.agent_pid(cid)}/ns/{name}")
+@pytest.mark.parametrize("kind", ["network", "cgroup", "user", "time"])
+def test_host_namespace(hv, rootfs, kind):
+    """Which is the partition's, and a local partition shares these with the host."""
+    name = FILES.get(kind, kind)
+    what = with_namespaces(*(k for k in BASE_NAMESPACES if k != kind))
+    check(hv, rootfs, what, f"readlink /proc/self/ns/{name}", os.readlink(f"/proc/self/ns/{name}"))
 
 
-def test_process_1(hv, rootfs):
-    assert out(hv, sh("echo $$; ls /proc | grep -c '^[0-9]'", rootfs=rootfs)).split()[0] == "1"
+@pytest.mark.parametrize("kind", ["pid", "ipc", "uts", "network"])
+def test_shared_namespace(hv, rootfs, kind):
+    """Containers of one partition that ask for none of their own have the same."""
+    name = FILES.get(kind, kind)
+    what = with_namespaces(*(k for k in BASE_NAMESPACES if k != kind))
+    what["hostname"] = None
+    first = hv.background(change(container.config("sleep", "100", rootfs=rootfs), what))
+    link = hv.run("exec", first, "readlink", f"/proc/self/ns/{name}").stdout
+    spec = change(sh(f"readlink /proc/self/ns/{name}", rootfs=rootfs), what)
+    assert hv.run_spec(spec, "--pod", first).stdout == link
+    own = hv.run_spec(sh(f"readlink /proc/self/ns/{name}", rootfs=rootfs), "--pod", first).stdout
+    assert own != link
 
 
 @pytest.fixture
-def other_network(hv):
-    """A network namespace that somebody else has made: its process and a file for it."""
-    process = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep 1000"],
-                               stdout=subprocess.PIPE)
-    watch.own(process)
-    process.stdout.readline()
-    file = hv.place.path / "netns"
-    file.touch()
-    subprocess.run(["mount", "--bind", f"/proc/{process.pid}/ns/net", file], check=True)
-    yield process.pid, file
-    subprocess.run(["umount", file], check=True)
-    process.kill()
-    process.wait()
-    process.stdout.close()
+def kept(place):
+    """Namespaces that stay without a process, as `ip netns` makes them."""
+    paths = {kind: place.path / f"ns-{kind}" for kind in ("network", "uts", "ipc")}
+    for path in paths.values():
+        path.touch()
+    options = [f"--{FILES.get(kind, kind)}={path}" for kind, path in paths.items()]
+    subprocess.run(["unshare", *options, "sh", "-c", "hostname kept"], check=True)
+    yield paths
+    for path in paths.values():
+        subprocess.run(["umount", path], check=True)
 
 
-def test_namespace_by_path(hv, rootfs, other_network):
-    pid, file = other_network
-    expected = os.readlink(f"/proc/{pid}/ns/net")
-    spec = namespaces(sh("readlink /proc/self/ns/net", rootfs=rootfs), "pid", "mount", "uts", "ipc",
-                      ("network", file))
-    assert out(hv, spec).strip() == expected
+@pytest.mark.parametrize("kind", ["network", "uts", "ipc"])
+def test_namespace_by_path(hv, rootfs, kept, kind):
+    name = FILES.get(kind, kind)
+    what = with_namespaces(*(k for k in BASE_NAMESPACES if k != kind), (kind, str(kept[kind])))
+    if kind == "uts":
+        what["hostname"] = None
+        check(hv, rootfs, what, "hostname", "kept")
+    link = f"{name}:[{os.stat(kept[kind]).st_ino}]"
+    check(hv, rootfs, what, f"readlink /proc/self/ns/{name}", link)
 
 
-def test_namespace_by_pid(hv, rootfs, other_network):
-    """As podman and docker name it. A pid of the host says nothing in a VM, so there it is refused; what
-    may not happen is that another process's namespace is joined."""
-    pid, _ = other_network
-    spec = namespaces(sh("readlink /proc/self/ns/net", rootfs=rootfs), "pid", "mount", "uts", "ipc",
-                      ("network", f"/proc/{pid}/ns/net"))
-    result = hv.run_spec(spec, status=None)
-    if result.returncode == 0:
-        assert result.stdout.strip() == os.readlink(f"/proc/{pid}/ns/net")
-    else:
-        assert f"/proc/{pid}/ns/net" in result.stderr
+LINKS = "for name in net ipc uts; do readlink /proc/self/ns/$name; done"
 
 
-def test_user_namespace(hv, own_rootfs):
+def test_namespaces_of_another_container(hv, rootfs):
+    """By the pid that callers know, as CRI implementations name them."""
+    first = hv.create(container.config("sleep", "100", rootfs=rootfs))
+    hv.run("start", first)
+    links = hv.run("exec", first, "sh", "-c", LINKS)
+    pid = hv.pid(first)
+    spec = namespaces(sh(LINKS, rootfs=rootfs),
+                      "mount", "pid", ("network", f"/proc/{pid}/ns/net"), ("ipc", f"/proc/{pid}/ns/ipc"),
+                      ("uts", f"/proc/{pid}/ns/uts"))
+    del spec["hostname"]
+    spec["annotations"] = {"io.kubernetes.cri.container-type": "container",
+                           "io.kubernetes.cri.sandbox-id": first}
+    assert hv.run_spec(spec).stdout == links.stdout
+
+
+@pytest.mark.parametrize("kind, path, text", [
+    ("network", "/nonexistent/ns", "/nonexistent/ns"), ("uts", "/proc/self/ns/net", "/proc/self/ns/net"),
+    ("ipc", "/etc/passwd", "/etc/passwd")])
+def test_wrong_namespace_path(hv, rootfs, kind, path, text):
+    what = with_namespaces(*(k for k in BASE_NAMESPACES if k != kind), (kind, path))
+    result = inside(hv, rootfs, what, "true", 1)
+    assert text in result.stderr and not result.stdout
+
+
+IDENTITY = {"uidMappings": [{"containerID": 0, "hostID": 0, "size": 65536}],
+            "gidMappings": [{"containerID": 0, "hostID": 0, "size": 65536}]}
+SHIFTED = {"uidMappings": [{"containerID": 0, "hostID": 100000, "size": 1000},
+                           {"containerID": 1000, "hostID": 300000, "size": 10}],
+           "gidMappings": [{"containerID": 0, "hostID": 200000, "size": 65536}]}
+
+
+def user_namespace(**more):
+    what = with_namespaces(*BASE_NAMESPACES, "user")
+    what["linux"].update(SHIFTED)
+    return dict(what, **more)
+
+
+@pytest.fixture
+def shifted_rootfs(own_rootfs, place):
+    """One that the mapped root owns, and may reach."""
+    place.path.chmod(0o711)
     for top, names, files in os.walk(own_rootfs):
-        for name in names + files:
-            os.chown(os.path.join(top, name), 100000, 100000, follow_symlinks=False)
-    os.chown(own_rootfs, 100000, 100000)
-    own_rootfs.parent.chmod(0o755)
-    spec = sh("cat /proc/self/uid_map; id -u; touch /made; ls -ln /etc/passwd | tr -s ' ' |"
-              "cut -d' ' -f3; echo hi > /dev/stdout; echo x > /dev/null", rootfs=own_rootfs)
-    spec["linux"]["namespaces"].append({"type": "user"})
-    spec["linux"]["uidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 5000}]
-    spec["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 5000}]
-    text = out(hv, spec).split()
-    assert text == ["0", "100000", "5000", "0", "0", "hi"]
-    assert (own_rootfs / "made").stat().st_uid == 100000
+        for name in [".", *names, *files]:
+            os.chown(os.path.join(top, name), 100000, 200000, follow_symlinks=False)
+    return own_rootfs
 
 
-def test_several_mappings(hv, own_rootfs):
-    own_rootfs.parent.chmod(0o755)
-    spec = sh("cat /proc/self/uid_map /proc/self/gid_map", rootfs=own_rootfs)
-    spec["linux"]["namespaces"].append({"type": "user"})
-    spec["linux"]["uidMappings"] = [{"containerID": 0, "hostID": 0, "size": 1},
-                                    {"containerID": 1, "hostID": 200000, "size": 10}]
-    spec["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 0, "size": 6}]
-    assert [line.split() for line in out(hv, spec).splitlines()] == \
-        [["0", "0", "1"], ["1", "200000", "10"], ["0", "0", "6"]]
+@pytest.mark.parametrize("what, script, expected", [
+    case(user_namespace(), "awk '{print $1, $2, $3}' /proc/self/uid_map /proc/self/gid_map",
+         "0 100000 1000\n1000 300000 10\n0 200000 65536", id="maps"),
+    case(user_namespace(), "id -u; id -g; touch /new; stat -c %u:%g /new /bin", "0\n0\n0:0\n0:0", id="root"),
+    case(user_namespace(process={"user": {"uid": 1000, "gid": 1000}}), "id -u; id -g", "1000\n1000",
+         id="user"),
+    case(user_namespace(), "stat -c %u /proc/1 /dev/pts /dev/shm", "0\n0\n0", id="mounts"),
+    case(user_namespace(), "echo x > /dev/null && head -c 2 /dev/zero | wc -c; stat -c %t:%T /dev/null",
+         "2\n1:3", id="devices"),
+    case(user_namespace(process={"capabilities": {"bounding": ["CAP_SYS_ADMIN"],
+                                                  "permitted": ["CAP_SYS_ADMIN"],
+                                                  "effective": ["CAP_SYS_ADMIN"]}}),
+         "mount -t tmpfs x /mnt && echo mounted; mount -o remount,rw /sys 2>/dev/null || echo refused",
+         "mounted\nrefused", id="capabilities"),
+])
+def test_user_namespace(hv, shifted_rootfs, what, script, expected):
+    check(hv, shifted_rootfs, what, script, expected)
+
+
+def test_user_namespace_on_the_host(hv, shifted_rootfs):
+    spec = change(container.config("sleep", "100", rootfs=shifted_rootfs), user_namespace())
+    cid = hv.create(spec)
+    hv.run("start", cid)
+    pid = hv.run("ps", "--format", "json", cid).json()[0]
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    assert re.search(r"^Uid:\t100000\t100000\t100000\t100000$", status, re.M)
+    assert re.search(r"^Gid:\t200000\t200000\t200000\t200000$", status, re.M)
+
+
+OFFSETS = {"linux": {"timeOffsets": {"boottime": {"secs": 1000000}, "monotonic": {"secs": 7, "nanosecs": 5}}}}
 
 
 def test_time_offsets(hv, rootfs):
-    spec = sh("cat /proc/self/timens_offsets; cut -d. -f1 /proc/uptime", rootfs=rootfs)
-    spec["linux"]["namespaces"].append({"type": "time"})
-    spec["linux"]["timeOffsets"] = {"boottime": {"secs": 1000000, "nanosecs": 5},
-                                    "monotonic": {"secs": 2000000}}
-    lines = [line.split() for line in out(hv, spec).splitlines()]
-    assert ["boottime", "1000000", "5"] in lines and ["monotonic", "2000000", "0"] in lines
-    assert int(lines[-1][0]) > 1000000
+    what = change(with_namespaces(*BASE_NAMESPACES, "time"), OFFSETS)
+    result = inside(hv, rootfs, what, "cat /proc/uptime; cat /proc/self/timens_offsets")
+    lines = result.stdout.splitlines()
+    uptime = float(pathlib.Path("/proc/uptime").read_text().split()[0])
+    assert 999990 < float(lines[0].split()[0]) - uptime < 1000010
+    assert [line.split() for line in lines[1:]] == [["monotonic", "7", "5"], ["boottime", "1000000", "0"]]
 
 
-# The root file system and mounts
+def test_cgroup_namespace(hv, rootfs):
+    what = with_namespaces(*BASE_NAMESPACES, "cgroup")
+    what["linux"]["resources"] = {"pids": {"limit": 50}}
+    check(hv, rootfs, what, "grep -E 'pids|^0:' /proc/self/cgroup | cut -d: -f3 | uniq", "/")
 
 
-def test_root_is_writable(hv, own_rootfs):
-    out(hv, sh("echo x > /file", rootfs=own_rootfs))
-    assert (own_rootfs / "file").read_text() == "x\n"
+# Mounts
+
+def mounts(*args, **more):
+    return dict({"+mounts": [container.mount(*each) for each in args]}, **more)
 
 
-def test_root_is_read_only(hv, own_rootfs):
-    spec = sh("! touch /file && touch /dev/shm/x && touch /tmp/x; grep ' / / ' /proc/self/mountinfo;"
-              "cat /proc/self/mountinfo", rootfs=own_rootfs)
-    spec["root"]["readonly"] = True
-    spec["mounts"].append(mount("/tmp", "tmpfs", "tmpfs"))
-    assert "ro" in mounts_of(out(hv, spec))["/"][0]
-    assert not (own_rootfs / "file").exists()
+def tmpfs(*options):
+    return mounts(("/mnt", "tmpfs", "tmpfs", *options))
 
 
-def test_nothing_of_the_outside_is_mounted(hv, rootfs):
-    text = out(hv, config("cat", "/proc/self/mountinfo", rootfs=rootfs))
-    points = set(mounts_of(text))
-    assert points - {"/", "/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys"} <= \
-        {"/proc/kcore", "/proc/latency_stats", "/proc/timer_list", "/proc/bus", "/proc/fs",
-         "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
-    assert mounts_of(text)["/proc"][2] == "proc"
+def bind(*options, source="{place}/host"):
+    return mounts(("/mnt", "none", source, *options))
 
 
-@pytest.mark.parametrize("options, has, lacks", [
-    ([], {"rw", "relatime"}, {"nosuid", "nodev", "noexec"}),
-    (["nosuid", "nodev", "noexec"], {"nosuid", "nodev", "noexec", "rw"}, {"ro"}),
-    (["ro"], {"ro"}, {"rw"}),
-    (["noatime"], {"noatime"}, {"relatime"}),
-    (["nodiratime"], {"nodiratime"}, set()),
-    (["strictatime"], set(), {"relatime", "noatime"}),
-    (["nosymfollow"], {"nosymfollow"}, set()),
-    (["nosuid", "suid", "ro", "rw"], {"rw"}, {"nosuid", "ro"}),
-    (["noexec", "exec", "defaults"], {"rw"}, {"noexec"})])
-def test_mount_flags(hv, rootfs, options, has, lacks):
-    spec = config("cat", "/proc/self/mountinfo", rootfs=rootfs)
-    spec["mounts"].append(mount("/mnt", "tmpfs", "tmpfs", *options))
-    flags = mounts_of(out(hv, spec))["/mnt"][0]
-    assert has <= flags and not lacks & flags
-
-
-def test_options_of_the_file_system(hv, rootfs):
-    spec = sh("cat /proc/self/mountinfo; stat -c %a:%u:%g /mnt", rootfs=rootfs)
-    spec["mounts"].append(mount("/mnt", "tmpfs", "tmpfs", "size=1m", "mode=1750", "uid=5", "gid=6",
-                                "nr_inodes=100"))
-    text = out(hv, spec)
-    assert text.splitlines()[-1] == "1750:5:6"
-    assert "size=1024k" in mounts_of(text.rsplit("\n", 2)[0])["/mnt"][3]
+OPTIONS = "awk '$5 == \"/mnt\" {print $6}' /proc/self/mountinfo"        # of the mount
+TAGS = "awk '$5 == \"/mnt\" {print $7}' /proc/self/mountinfo"           # propagation
+DENIED = {"process": {"capabilities": {"bounding": [], "permitted": [], "effective": []}}}
 
 
 @pytest.fixture
-def shared(hv):
-    """A directory of the host with something in it."""
-    path = hv.place.path / "shared"
-    (path / "sub").mkdir(parents=True)
-    (path / "file").write_text("content\n")
-    return path
+def host(place):
+    """Something to bind: {place}/host with files, and {place}/tree with a mount in it."""
+    folder = place.path / "host"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "file").write_text("from the host\n")
+    (folder / "run").write_text("#!/bin/sh\necho ran\n")
+    (folder / "run").chmod(0o755)
+    os.mknod(folder / "null", 0o666 | 0o020000, os.makedev(1, 3))
+    (folder / "null").chmod(0o666)
+    (place.path / "other").write_text("another file\n")
+    return folder
 
 
-def test_bind_mounts(hv, rootfs, shared):
-    spec = sh("cat /mnt/file; echo new > /mnt/new; cat /run/one; ! touch /tmp/x && ! sh -c"
-              " 'echo > /tmp/file' && echo ro", rootfs=rootfs)
-    spec["mounts"] += [mount("/mnt", "bind", shared, "bind"),
-                       mount("/run", "tmpfs", "tmpfs"),
-                       mount("/run/one", "bind", shared / "file", "bind", "ro"),
-                       mount("/tmp", "none", shared, "rbind", "ro", "nosuid")]
-    assert out(hv, spec) == "content\ncontent\nro\n"
-    assert (shared / "new").read_text() == "new\n"
+@pytest.fixture
+def tree(place):
+    below = place.path / "tree/below"
+    below.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "below", below], check=True)
+    (below / "deep").write_text("deep\n")
+    yield
+    subprocess.run(["umount", below], check=True)
 
 
-def test_mount_points_are_made(hv, own_rootfs, shared):
-    spec = sh("cat /a/b/c; ls -d /d/e/f", rootfs=own_rootfs)
-    spec["mounts"] += [mount("/a/b/c", "bind", shared / "file", "bind"),
-                       mount("/d/e/f", "bind", shared, "rbind")]
-    assert out(hv, spec) == "content\n/d/e/f\n"
-    assert (own_rootfs / "a/b/c").is_file() and (own_rootfs / "d/e/f").is_dir()
+@pytest.mark.parametrize("what, script, expected", [
+    case(tmpfs(), "awk '$5 == \"/mnt\"' /proc/self/mountinfo | sed 's/.* - //' | cut -d' ' -f1; "
+         "touch /mnt/x && ls /mnt", "tmpfs\nx", id="tmpfs"),
+    case(tmpfs("mode=1711"), "stat -c %a /mnt", "1711", id="tmpfs mode"),
+    case(tmpfs("size=1m"), "df -k /mnt | awk 'END {print $2}'", "1024", id="tmpfs size"),
+    case(tmpfs("uid=5", "gid=6"), "stat -c %u:%g /mnt", "5:6", id="tmpfs owner"),
+    case(tmpfs("nr_inodes=10"), "df -i /mnt | awk 'END {print $2}'", "10", id="tmpfs inodes"),
+    case(tmpfs("ro"), "touch /mnt/x 2>&1 || " + OPTIONS,
+         "touch: /mnt/x: Read-only file system\nro,relatime", id="tmpfs ro"),
+    case(tmpfs("ro", "rw"), "touch /mnt/x && echo yes", "yes", id="the last word wins"),
+    case(tmpfs("nosuid", "nodev", "noexec"), OPTIONS, "rw,nosuid,nodev,noexec,relatime", id="no…"),
+    case(tmpfs("noexec"), "cp /bin/busybox /mnt/true; /mnt/true 2>&1; echo $?",
+         re.compile("Permission denied\n126"), id="noexec"),
+    case(tmpfs("noexec", "exec"), "cp /bin/busybox /mnt/true; /mnt/true; echo $?", "0", id="exec"),
+    case(tmpfs("noatime"), OPTIONS, "rw,noatime", id="noatime"),
+    case(tmpfs("strictatime"), OPTIONS, "rw", id="strictatime"),
+    case(tmpfs("nodiratime"), OPTIONS, "rw,nodiratime,relatime", id="nodiratime"),
+    case(tmpfs("nosymfollow"), "ln -s / /mnt/l; ls /mnt/l/ 2>&1; " + OPTIONS,
+         re.compile("Too many levels.*\nrw,relatime,nosymfollow", re.S), id="nosymfollow"),
+    case(tmpfs("sync", "dirsync"), "awk '$5 == \"/mnt\"' /proc/self/mountinfo | sed 's/.* - //'",
+         re.compile("rw,sync"), id="sync"),
+    case(mounts(("/mnt", "ramfs", "ramfs")), "stat -f -c %T /mnt", "ramfs", id="ramfs"),
+    case(mounts(("/mnt", "proc", "proc", "hidepid=2")),
+         "grep ' /mnt ' /proc/self/mounts | cut -d' ' -f3,4", re.compile("^proc .*hidepid=invisible"),
+         id="proc with data"),
+    case(mounts(("/mnt", "tmpfs", "first"), ("/mnt/a/b", "tmpfs", "second")),
+         "stat -f -c %T /mnt/a/b; grep -c ' /mnt' /proc/self/mounts", "tmpfs\n2", id="below a mount"),
+    case(mounts(("/mnt", "tmpfs", "first"), ("/mnt", "tmpfs", "second")),
+         "grep ' /mnt ' /proc/self/mounts | cut -d' ' -f1", "first\nsecond", id="in order"),
+    case(mounts(("mnt", "tmpfs", "relative")), "grep ' /mnt ' /proc/self/mounts | cut -d' ' -f1", "relative",
+         id="relative destination"),
+    case(mounts(("/tmp/../mnt", "tmpfs", "dots")), "grep ' /mnt ' /proc/self/mounts | cut -d' ' -f1",
+         "dots", id="dots in the destination"),
+])
+def test_mount(hv, rootfs, what, script, expected):
+    check(hv, rootfs, what, script, expected)
 
 
-def test_mounts_are_made_in_order(hv, rootfs, shared):
-    spec = sh("ls /mnt; ls /mnt/sub", rootfs=rootfs)
-    spec["mounts"] += [mount("/mnt", "bind", shared, "bind"),
-                       mount("/mnt/sub", "tmpfs", "tmpfs"),
-                       mount("/mnt/sub/deep", "bind", shared, "bind")]
-    assert out(hv, spec).split() == ["file", "sub", "deep"]
+@pytest.mark.parametrize("what, script, expected", [
+    case(bind("bind"), "cat /mnt/file; touch /mnt/sub/new; ls /mnt/sub", "from the host\nnew", id="bind"),
+    case(bind("bind", "ro"), "cat /mnt/file; touch /mnt/new 2>&1",
+         "from the host\ntouch: /mnt/new: Read-only file system", id="ro"),
+    case(bind("bind", "nosuid", "nodev", "noexec", "ro"), OPTIONS,
+         re.compile("^ro,nosuid,nodev,noexec(,relatime)?$"), id="all four"),
+    case(bind("bind", "noexec"), "/mnt/run 2>&1; echo $?", re.compile("Permission denied\n126"), id="noexec"),
+    case(bind("bind"), "/mnt/run", "ran", id="exec"),
+    case(bind("bind", "nodev"), "cat /mnt/null 2>&1", re.compile("Permission denied"), id="nodev"),
+    case(bind("bind"), "cat /mnt/null 2>&1; echo $?", "0", id="dev"),
+    case(mounts(("/mnt", "bind", "{place}/host")), "cat /mnt/file", "from the host", id="by type"),
+    case(bind("rbind", source="../b-{id}/../host"), "cat /mnt/file", "from the host", id="relative source"),
+    case(bind("bind", source="{place}/host/../host/./"), "cat /mnt/file", "from the host", id="dots"),
+])
+def test_bind(hv, rootfs, host, what, script, expected):
+    cid = hv.new_id()
+    what["+mounts"][0]["source"] = what["+mounts"][0]["source"].replace("{id}", cid)
+    spec = change(sh(f"{script}; true", rootfs=rootfs), fill_in(what, hv.place))
+    got = hv.run_spec(spec, name=cid).stdout.strip()
+    assert expected.search(got) if isinstance(expected, re.Pattern) else got == expected, got
 
 
-def test_recursive_bind(hv, rootfs, shared):
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", shared / "sub"], check=True)
-    try:
-        (shared / "sub/inner").write_text("x")
-        spec = sh("ls /mnt/sub; echo -; ls /tmp/sub; echo -; touch /run/sub/y && echo writable;"
-                  "touch /home/sub/y 2>/dev/null || echo read-only", rootfs=rootfs)
-        spec["mounts"] += [mount("/mnt", "bind", shared, "rbind"),
-                           mount("/tmp", "bind", shared, "bind"),
-                           mount("/run", "bind", shared, "rbind", "ro"),
-                           mount("/home", "bind", shared, "rbind", "rro")]
-        assert out(hv, spec).split() == ["inner", "-", "-", "writable", "read-only"]
-    finally:
-        subprocess.run(["umount", shared / "sub"], check=True)
+@pytest.mark.parametrize("what, script, expected", [
+    case(mounts(("/file", "bind", "{place}/host/file", "bind")), "cat /file", "from the host", id="new file"),
+    case(mounts(("/etc/passwd", "bind", "{place}/other", "bind")), "cat /etc/passwd", "another file",
+         id="over a file"),
+    case(mounts(("/etc/passwd", "bind", "{place}/other", "bind", "ro")), "echo x 2>&1 > /etc/passwd; cat /etc/passwd",
+         re.compile("another file$"), id="read-only file"),
+    case(mounts(("/a/b/c", "tmpfs", "x")), "stat -c %a:%u:%g /a /a/b; stat -f -c %T /a/b/c",
+         "755:0:0\n755:0:0\ntmpfs", id="made directories"),
+    case(mounts(("/etc", "tmpfs", "x", "tmpcopyup")), "cat /etc/passwd | head -n 1; stat -f -c %T /etc",
+         "root:x:0:0:root:/root:/bin/sh\ntmpfs", id="tmpcopyup"),
+    case(mounts(("/home", "tmpfs", "x", "tmpcopyup", "ro")),
+         "stat -c %u:%g /home/tester; touch /home/x 2>&1; true",
+         "1000:1000\ntouch: /home/x: Read-only file system", id="tmpcopyup ro"),
+    case(mounts(("/link/x", "tmpfs", "x")), "stat -f -c %T /usr/x; readlink /link", "tmpfs\nusr",
+         id="through a link"),
+    case(mounts(("/out/x", "tmpfs", "x")), "stat -f -c %T /usr/x", "tmpfs", id="through a link to the outside"),
+])
+def test_mount_point(hv, own_rootfs, host, what, script, expected):
+    (own_rootfs / "link").symlink_to("usr")
+    (own_rootfs / "out").symlink_to("../../../../../../../../usr")
+    check(hv, own_rootfs, what, script, expected)
+    assert not os.path.exists("/usr/x")
 
 
-@pytest.mark.parametrize("option, expected", [("shared", "shared:"), ("slave", "master:"),
-                                              ("private", None), ("unbindable", "unbindable"),
-                                              ("rshared", "shared:"), ("rprivate", None)])
-def test_propagation(hv, rootfs, shared, option, expected):
-    subprocess.run(["mount", "--bind", shared, shared], check=True)
-    subprocess.run(["mount", "--make-shared", shared], check=True)
-    try:
-        spec = config("cat", "/proc/self/mountinfo", rootfs=rootfs)
-        spec["mounts"].append(mount("/mnt", "bind", shared, "rbind", option))
-        tags = mounts_of(out(hv, spec))["/mnt"][1]
-    finally:
-        subprocess.run(["umount", shared], check=True)
-    assert any(tag.startswith(expected) for tag in tags) if expected else not tags
+@pytest.mark.parametrize("options, script, expected", [
+    case(["bind"], "ls /mnt/below", "", id="bind"),
+    case(["rbind"], "cat /mnt/below/deep", "deep", id="rbind"),
+    case(["rbind", "ro"], "touch /mnt/below/x && echo yes; touch /mnt/x 2>&1; true",
+         "yes\ntouch: /mnt/x: Read-only file system", id="rbind ro"),
+    case(["rbind", "rro"], "touch /mnt/below/x 2>&1; touch /mnt/x 2>&1; true",
+         "touch: /mnt/below/x: Read-only file system\ntouch: /mnt/x: Read-only file system", id="rro"),
+    case(["rbind", "rnoexec", "rnosuid", "rnodev"],
+         "awk '$5 ~ \"^/mnt\" {print $6}' /proc/self/mountinfo | grep -c nosuid,nodev,noexec", "2", id="rno…"),
+    case(["rbind", "rnoatime"], "awk '$5 ~ \"^/mnt\" {print $6}' /proc/self/mountinfo | grep -c noatime",
+         "2", id="rnoatime"),
+])
+def test_recursive_bind(hv, rootfs, tree, options, script, expected):
+    check(hv, rootfs, bind(*options, source="{place}/tree"), script, expected)
 
 
-@pytest.mark.parametrize("value", ["shared", "slave", "private", "rshared", "rslave", "rprivate"])
-def test_propagation_of_the_root(hv, rootfs, value):
-    spec = config("cat", "/proc/self/mountinfo", rootfs=rootfs)
-    spec["linux"]["rootfsPropagation"] = value
-    tags = mounts_of(out(hv, spec))["/"][1]
-    assert any(tag.startswith("shared:") for tag in tags) == ("shared" in value)
+@pytest.mark.parametrize("option, expected", [
+    ("private", r"^-$"), ("rprivate", r"^-$"), ("shared", r"^shared:\d+$"), ("rshared", r"^shared:\d+$"),
+    ("slave", r"^(master:\d+|-)$"), ("rslave", r"^(master:\d+|-)$"), ("unbindable", r"^unbindable$"),
+    ("runbindable", r"^unbindable$"), (None, r"^-$")])
+def test_propagation(hv, rootfs, host, option, expected):
+    check(hv, rootfs, bind(*filter(None, ["rbind", option])), TAGS, re.compile(expected))
 
 
-def test_tmpcopyup(hv, rootfs):
-    spec = sh("cat /etc/group; touch /etc/x", rootfs=rootfs)
-    spec["mounts"].append(mount("/etc", "tmpfs", "tmpfs", "tmpcopyup"))
-    assert out(hv, spec).startswith("root:x:0:")
+@pytest.mark.parametrize("value, expected", [
+    (None, r"^(master:\d+|-)$"), ("private", r"^-$"), ("rprivate", r"^-$"), ("slave", r"^(master:\d+|-)$"),
+    ("rslave", r"^(master:\d+|-)$"), ("shared", r"^shared:\d+$"), ("rshared", r"^shared:\d+$"),
+    ("unbindable", r"^unbindable$")])
+def test_rootfs_propagation(hv, rootfs, value, expected):
+    check(hv, rootfs, {"linux": {"rootfsPropagation": value}},
+          "awk '$5 == \"/\" {print $7}' /proc/self/mountinfo", re.compile(expected))
 
 
-def test_idmapped_mount(hv, rootfs, shared):
-    os.chown(shared / "file", 1000, 1000)
-    spec = sh("stat -c %u /mnt/file", rootfs=rootfs)
-    bind = mount("/mnt", "bind", shared, "bind", "idmap")
-    bind["uidMappings"] = [{"containerID": 1000, "hostID": 3000, "size": 10}]
-    bind["gidMappings"] = [{"containerID": 1000, "hostID": 3000, "size": 10}]
-    spec["mounts"].append(bind)
-    assert out(hv, spec) == "3000\n"
+@pytest.mark.parametrize("what, script, expected", [
+    case({}, "grep ' /dev/mqueue ' /proc/self/mounts | cut -d' ' -f3; touch /dev/mqueue/q && ls /dev/mqueue",
+         "mqueue\nq", id="mqueue"),
+    case({}, "ls /dev/pts; stat -c %a:%t:%T /dev/pts/ptmx; readlink /dev/ptmx", "ptmx\n666:5:2\npts/ptmx",
+         id="devpts"),
+    case({}, "grep ' /dev/shm ' /proc/self/mounts | cut -d' ' -f4", re.compile("nosuid,nodev,noexec.*size=65536k"),
+         id="shm"),
+    case({}, "grep ' /sys ' /proc/self/mounts | cut -d' ' -f3,4", re.compile("^sysfs ro,nosuid,nodev,noexec"),
+         id="sysfs"),
+    case(with_namespaces(*BASE_NAMESPACES, "cgroup") | mounts(("/sys/fs/cgroup", "cgroup", "cgroup", "ro", "nosuid")),
+         "touch /sys/fs/cgroup/x 2>&1 | sed 's/.*: //'; ls /sys/fs/cgroup | grep -cE 'memory|pids|cgroup.procs'",
+         re.compile("^(Read-only file system|Permission denied)\n[1-9]"), id="cgroup"),
+    case(mounts(("/sys/fs/cgroup", "cgroup", "cgroup", "ro", "nosuid")),
+         "ls /sys/fs/cgroup | grep -cE 'memory|pids|cgroup.procs'", re.compile("^[1-9]"),
+         id="cgroup without a namespace"),
+])
+def test_special_file_system(hv, rootfs, what, script, expected):
+    check(hv, rootfs, what, script, expected)
 
 
-def test_cgroup_mount(hv, rootfs):
-    """A container sees its own cgroups there, and read-only."""
-    spec = sh("find /sys/fs/cgroup -name cgroup.procs | wc -l; cat /proc/self/cgroup; ls -d"
-              " /sys/fs/cgroup/*; find /sys/fs/cgroup -maxdepth 2 -name cgroup.procs -exec"
-              " sh -c 'echo $$ > $0' {} \\; 2>&1 | grep -c -v -i read-only", rootfs=rootfs)
-    spec["linux"]["namespaces"].append({"type": "cgroup"})
-    spec["mounts"].append(mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev",
-                                "relatime", "ro"))
-    lines = hv.run_spec(spec, status=None).stdout.splitlines()
-    assert int(lines[0]) >= 1 and lines[-1] == "0"
-    assert all(line.split(":", 2)[2] == "/" for line in lines if re.match(r"0:", line))
+def test_id_mapped_mount(hv, rootfs, host):
+    os.chown(host / "file", 10, 20)
+    what = bind("bind", "idmap")
+    what["+mounts"][0]["uidMappings"] = [{"containerID": 10, "hostID": 500, "size": 1}]
+    what["+mounts"][0]["gidMappings"] = [{"containerID": 20, "hostID": 600, "size": 1}]
+    check(hv, rootfs, what, "stat -c %u:%g /mnt/file", "500:600")
 
 
-def test_masked_paths(hv, own_rootfs):
-    (own_rootfs / "etc/secret").write_text("secret")
-    spec = sh("cat /etc/secret; ls /home; ls /sys/firmware; head -c 1 /proc/kcore;"
-              "! touch /home/x 2>/dev/null && echo masked", rootfs=own_rootfs)
-    spec["linux"]["maskedPaths"] += ["/etc/secret", "/home", "/sys/firmware",
-                                     "/does/not/exist"]
-    assert out(hv, spec) == "masked\n"
+@pytest.mark.parametrize("what, words", [
+    (mounts(("/mnt", "bind", "{place}/missing", "bind")), ["missing", "no such file"]),
+    (mounts(("/mnt", "nosuchfs", "x")), ["nosuchfs"]),
+    (mounts(("/mnt", "tmpfs", "x", "nosuchoption=1")), ["/mnt"]),
+    (mounts(("/etc/passwd", "tmpfs", "x")), ["/etc/passwd"]),
+    (mounts(("/mnt", "bind", "{place}/other", "bind")), ["/mnt"]),
+    (mounts(("/", "tmpfs", "x")), ['"/"']),
+    (mounts(("/proc/sys", "tmpfs", "x")), ["/proc/sys"]),
+    (mounts(("/proc", "tmpfs", "x")), ["/proc"]),
+])
+def test_bad_mount(hv, rootfs, host, what, words):
+    result = inside(hv, rootfs, what, "echo never", 1)
+    assert not result.stdout and all(word in result.stderr.lower() for word in words), repr(result)
 
 
-def test_read_only_paths(hv, own_rootfs):
-    spec = sh("! touch /home/x && ! sh -c 'echo 1 > /proc/sys/kernel/domainname' && ! sh -c"
-              " 'echo > /etc/passwd' && touch /etc/y && cat /etc/passwd | head -n 1", rootfs=own_rootfs)
-    spec["linux"]["readonlyPaths"] += ["/home", "/etc/passwd", "/does/not/exist"]
-    assert out(hv, spec).startswith("root:")
+# Root, masks
+
+
+@pytest.mark.parametrize("what, script, expected", [
+    case({"root": {"readonly": True}}, "touch /x 2>&1; touch /tmp/x 2>&1; touch /dev/shm/x && echo yes; "
+         "awk '$5 == \"/\" {print $6}' /proc/self/mountinfo | cut -d, -f1",
+         "touch: /x: Read-only file system\ntouch: /tmp/x: Read-only file system\nyes\nro", id="read-only root"),
+    case({"linux": {"maskedPaths": ["/etc/passwd"]}}, "cat /etc/passwd | wc -c; stat -c %t:%T /etc/passwd",
+         "0\n1:3", id="masked file"),
+    case({"linux": {"maskedPaths": ["/home"]}}, "ls /home | wc -l; touch /home/x 2>&1",
+         re.compile("^0\ntouch: /home/x: Read-only"), id="masked directory"),
+    case({"linux": {"maskedPaths": ["/nonexistent", "/etc/group"]}}, "wc -c < /etc/group", "0",
+         id="masked and missing"),
+    case({"linux": {"readonlyPaths": ["/home", "/nonexistent"]}}, "touch /home/x 2>&1; touch /x && echo yes",
+         "touch: /home/x: Read-only file system\nyes", id="read-only directory"),
+    case({"linux": {"readonlyPaths": ["/etc/group"]}}, "(echo x >> /etc/group) 2>&1; true",
+         re.compile("Read-only file system"), id="read-only file"),
+    case({}, "(echo 1 > /proc/sys/kernel/panic) 2>&1; true", re.compile("Read-only file system"),
+         id="read-only sysctl"),
+    case({"linux": {"maskedPaths": ["/etc"], "readonlyPaths": ["/etc"]}}, "ls /etc | wc -l", "0", id="both"),
+])
+def test_paths(hv, own_rootfs, what, script, expected):
+    check(hv, own_rootfs, what, script + "; true", expected)
 
 
 # Devices
 
+DEFAULT_DEVICES = {"null": "1:3", "zero": "1:5", "full": "1:7", "random": "1:8", "urandom": "1:9",
+                   "tty": "5:0"}
+
 
 def test_default_devices(hv, rootfs):
-    script = ("for d in null zero full random urandom tty; do stat -c '%n %F %t:%T %a' /dev/$d; done;"
-              "for l in fd stdin stdout stderr ptmx; do readlink /dev/$l; done;"
-              "echo x > /dev/null; head -c 2 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c;"
-              "echo y > /dev/stdout")
-    lines = out(hv, sh(script, rootfs=rootfs)).splitlines()
-    assert lines[:6] == ["/dev/null character special file 1:3 666",
-                         "/dev/zero character special file 1:5 666",
-                         "/dev/full character special file 1:7 666",
-                         "/dev/random character special file 1:8 666",
-                         "/dev/urandom character special file 1:9 666",
-                         "/dev/tty character special file 5:0 666"]
-    assert lines[6:10] == ["/proc/self/fd", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2"]
-    assert lines[10] in ("pts/ptmx", "/dev/pts/ptmx")
-    assert lines[11:] == ["2", "3", "y"]
+    script = "; ".join(f"stat -c '%t:%T %a %u %F' /dev/{name}" for name in DEFAULT_DEVICES)
+    lines = [f"{number} 666 0 character special file" for number in DEFAULT_DEVICES.values()]
+    check(hv, rootfs, {}, script, "\n".join(lines))
 
 
-def test_devices(hv, rootfs):
-    spec = sh("stat -c '%n %F %t:%T %a %u:%g' /dev/mine /dev/sub/block /dev/pipe", rootfs=rootfs)
-    spec["linux"]["devices"] = [
-        {"path": "/dev/mine", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 3, "gid": 4},
-        {"path": "/dev/sub/block", "type": "b", "major": 7, "minor": 200},
-        {"path": "/dev/pipe", "type": "p", "fileMode": 0o600}]
-    lines = out(hv, spec).splitlines()
-    assert lines[0] == "/dev/mine character special file 1:5 640 3:4"
-    assert lines[1].startswith("/dev/sub/block block special file 7:c8 ")
-    assert lines[2].startswith("/dev/pipe fifo") and lines[2].endswith("600 0:0")
+@pytest.mark.parametrize("script, expected", [
+    ("for name in fd stdin stdout stderr; do readlink /dev/$name; done",
+     "/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2"),
+    ("head -c 5 /dev/zero | wc -c; head -c 5 /dev/urandom | wc -c", "5\n5"),
+    ("echo x > /dev/full; echo $?", "1"), ("echo x > /dev/null; cat < /dev/null; echo $?", "0"),
+    ("echo to stdout > /dev/stdout; cat < /dev/stdin", "to stdout"),
+    ("ls /dev | grep -v core | sort | tr '\\n' ' '", "fd full mqueue null ptmx pts random shm stderr stdin stdout tty "
+     "urandom zero")])
+def test_dev(hv, rootfs, script, expected):
+    check(hv, rootfs, {}, script, expected)
 
 
-def test_device_cgroup(hv, rootfs):
-    if not os.path.exists("/dev/net/tun") and not os.path.exists("/dev/fuse"):
-        pytest.skip("neither /dev/net/tun nor /dev/fuse here")
-    path = "/dev/fuse" if os.path.exists("/dev/fuse") else "/dev/net/tun"
-    number = os.stat(path).st_rdev
-    device = {"path": "/dev/it", "type": "c", "major": os.major(number), "minor": os.minor(number),
-              "fileMode": 0o666}
-    deny = {"allow": False, "access": "rwm"}
-    allow = {"allow": True, "type": "c", "major": os.major(number), "minor": os.minor(number)}
-    for rules, allowed in (([deny], False), ([deny, dict(allow, access="rwm")], True),
-                           ([deny, dict(allow, access="w")], False), ([], True)):
-        spec = sh("(: < /dev/it) && echo open; head -c 1 /dev/zero | wc -c", rootfs=rootfs)
-        spec["linux"]["devices"] = [device]
-        spec["linux"]["resources"]["devices"] = rules
-        lines = hv.run_spec(spec, status=None).stdout.split()
-        assert lines == (["open", "1"] if allowed else ["1"]), rules
+def device(path, kind, major, minor, **more):
+    return dict({"path": path, "type": kind, "major": major, "minor": minor}, **more)
 
 
-def test_no_new_devices_by_mknod(hv, rootfs):
-    spec = sh("mknod /tmp/x b 7 0; cat /tmp/x", rootfs=rootfs)
-    capabilities = ["CAP_MKNOD"]
-    spec["process"]["capabilities"] = {name: capabilities for name in
-                                       ("bounding", "effective", "permitted")}
-    spec["mounts"].append(mount("/tmp", "tmpfs", "tmpfs"))
-    spec["linux"]["resources"]["devices"] = [{"allow": False, "access": "rwm"}]
-    result = hv.run_spec(spec, status=1)
-    assert "ermitted" in result.stderr or "ermission" in result.stderr
+@pytest.mark.parametrize("made, script, expected", [
+    case(device("/dev/x", "c", 1, 3), "stat -c '%t:%T %a %u:%g %F' /dev/x",
+         "1:3 666 0:0 character special file", id="c"),
+    case(device("/dev/x", "u", 1, 3), "stat -c '%t:%T %F' /dev/x", "1:3 character special file", id="u"),
+    case(device("/dev/x", "b", 7, 100, fileMode=0o640, uid=3, gid=4), "stat -c '%t:%T %a %u:%g %F' /dev/x",
+         "7:64 640 3:4 block special file", id="b"),
+    case(device("/dev/x", "p", 0, 0, fileMode=0o600), "stat -c '%a %F' /dev/x", "600 fifo", id="p"),
+    case(device("/dev/a/b/x", "c", 1, 5), "head -c 3 /dev/a/b/x | wc -c", "3", id="in a new directory"),
+    case(device("/dev/full", "c", 1, 5, fileMode=0o600), "stat -c '%t:%T %a' /dev/full", "1:5 600",
+         id="instead of a default one"),
+])
+def test_extra_device(hv, rootfs, made, script, expected):
+    check(hv, rootfs, {"linux": {"devices": [made]}}, script, expected)
 
 
-# Identity of the process
+KMSG = {"linux": {"devices": [device("/dev/x", "c", 1, 11)]}}
+DENY = {"allow": False, "access": "rwm"}
+OPEN = "(: < /dev/x) 2>/dev/null && echo r; (: > /dev/x) 2>/dev/null && echo w; " \
+       "mknod /dev/y c 1 11 2>/dev/null && echo m; echo end"
+MKNOD = {"process": {"capabilities": {name: CAPABILITIES + ["CAP_MKNOD", "CAP_SYSLOG"]
+                                      for name in ("bounding", "permitted", "effective")}}}
 
 
-def test_hostname(hv, rootfs):
-    spec = sh("hostname; cat /proc/sys/kernel/domainname", rootfs=rootfs)
-    spec["hostname"], spec["domainname"] = "my-name", "my.domain"
-    assert out(hv, spec) == "my-name\nmy.domain\n"
+CHARACTER = {"allow": True, "type": "c", "major": 1, "minor": 11}
 
 
-def test_sysctl(hv, rootfs):
-    spec = sh("cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax /proc/sys/net/core/somaxconn",
-              rootfs=rootfs)
-    spec["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1", "kernel.msgmax": "65000",
-                               "net/core/somaxconn": "77"}
-    assert out(hv, spec) == "1\n65000\n77\n"
+@pytest.mark.parametrize("rules, expected", [
+    # As everywhere, nodes may always be made: what may be opened is what counts.
+    pytest.param([DENY], "m end", id="denied"),
+    pytest.param([DENY, dict(CHARACTER, access="rwm")], "r w m end", id="allowed"),
+    pytest.param([DENY, CHARACTER], "r w m end", id="access defaults to all"),
+    pytest.param([DENY, dict(CHARACTER, access="r")], "r m end", id="r"),
+    pytest.param([DENY, dict(CHARACTER, access="w")], "w m end", id="w"),
+    pytest.param([DENY, dict(CHARACTER, access="r", minor=-1)], "r m end", id="any minor"),
+    pytest.param([DENY, {"allow": True, "type": "c", "access": "m"}], "m end", id="any number"),
+    pytest.param([DENY, {"allow": True, "type": "b", "access": "rwm"}], "m end", id="other type"),
+    pytest.param([DENY, dict(CHARACTER, access="rw"), dict(CHARACTER, access="w", allow=False)], "r m end",
+                 id="in order"),
+    pytest.param([{"allow": True, "access": "rwm"}], "r w m end", id="all"),
+])
+def test_device_rules(hv, rootfs, rules, expected):
+    what = change({"linux": {"resources": {"devices": rules}}}, KMSG)
+    check(hv, rootfs, what | MKNOD, OPEN, expected.replace(" ", "\n"))
 
 
-def test_rlimits(hv, rootfs):
-    spec = config("cat", "/proc/self/limits", rootfs=rootfs)
-    spec["process"]["rlimits"] = [
-        {"type": "RLIMIT_NOFILE", "soft": 123, "hard": 456},
-        {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
-        {"type": "RLIMIT_CPU", "soft": 1000, "hard": 2000},
-        {"type": "RLIMIT_STACK", "soft": 1 << 20, "hard": (1 << 64) - 1},
-        {"type": "RLIMIT_MEMLOCK", "soft": 1 << 16, "hard": 1 << 17},
-        {"type": "RLIMIT_NPROC", "soft": 50, "hard": 60}]
-    text = re.sub(r"  +", "|", out(hv, spec))
-    for line in ("Max open files|123|456", "Max core file size|0|0", "Max cpu time|1000|2000",
-                 "Max stack size|1048576|unlimited", "Max locked memory|65536|131072",
-                 "Max processes|50|60"):
-        assert line in text
+def test_default_devices_are_allowed(hv, rootfs):
+    what = {"linux": {"resources": {"devices": [DENY]}}}
+    script = "head -c 1 /dev/zero | wc -c; head -c 1 /dev/urandom | wc -c; echo x > /dev/null; " \
+             "echo x > /dev/full 2>/dev/null; echo $?; ls /dev/pts; (: < /dev/ptmx) && echo ptmx"
+    check(hv, rootfs, what, script, "1\n1\n1\nptmx\nptmx")
 
 
-def capability_mask(*numbers):
-    return f"{sum(1 << n for n in numbers):016x}"
+# Names, sysctl
 
 
-KILL, SYS_ADMIN, NET_RAW, CHOWN = 5, 21, 13, 0
+@pytest.mark.parametrize("what, script, expected", [
+    case({"hostname": "a-name"}, "hostname", "a-name", id="hostname"),
+    case({"hostname": "x" * 64}, "hostname", "x" * 64, id="long hostname"),
+    case({"domainname": "example.org"}, "cat /proc/sys/kernel/domainname", "example.org", id="domainname"),
+    case({"linux": {"sysctl": {"net.ipv4.ip_forward": "1"}}}, "cat /proc/sys/net/ipv4/ip_forward", "1",
+         id="net"),
+    case({"linux": {"sysctl": {"net.ipv4.ping_group_range": "0 5", "kernel.msgmax": "9000"}}},
+         "cat /proc/sys/net/ipv4/ping_group_range /proc/sys/kernel/msgmax", "0\t5\n9000", id="two"),
+    case({"linux": {"sysctl": {"kernel.shm_rmid_forced": "1"}}}, "cat /proc/sys/kernel/shm_rmid_forced", "1",
+         id="ipc"),
+    case({"linux": {"sysctl": {"fs.mqueue.msg_max": "20"}}}, "cat /proc/sys/fs/mqueue/msg_max", "20",
+         id="mqueue"),
+    case({"linux": {"sysctl": {"net/ipv4/conf/lo.x/forwarding": "1", "net.ipv4.ip_forward": "1"}}}, "true", None,
+         id="no such sysctl"),
+    case({"linux": {"sysctl": {"kernel.panic": "1"}}}, "true", None, id="not namespaced"),
+    case({"linux": {"sysctl": {"net.ipv4.ip_forward": "x"}}}, "true", None, id="bad value"),
+    case({}, "ip link show lo | grep -o LOOPBACK,UP", "LOOPBACK,UP",
+         id="loopback"),
+])
+def test_names_and_sysctl(hv, rootfs, what, script, expected):
+    if expected is None:
+        result = inside(hv, rootfs, what, script, 1)
+        assert list(what["linux"]["sysctl"])[0] in result.stderr
+    else:
+        check(hv, rootfs, what, script, expected)
+
+
+# The process
+
+
+def process(**members):
+    return {"process": members}
+
+
+def limit(kind, soft, hard):
+    return process(rlimits=[{"type": f"RLIMIT_{kind}", "soft": soft, "hard": hard}])
+
+
+LIMITS = {"AS": "address space", "CORE": "core file size", "CPU": "cpu time", "DATA": "data size",
+          "FSIZE": "file size", "LOCKS": "file locks", "MEMLOCK": "locked memory",
+          "MSGQUEUE": "msgqueue size", "NICE": "nice priority", "NOFILE": "open files",
+          "NPROC": "processes", "RSS": "resident set", "RTPRIO": "realtime priority",
+          "RTTIME": "realtime timeout", "SIGPENDING": "pending signals", "STACK": "stack size"}
+
+
+MAY_RAISE = int(re.search("CapEff:\t(.*)", pathlib.Path("/proc/self/status").read_text())[1], 16) >> 24 & 1
+
+
+@pytest.mark.parametrize("kind", LIMITS)
+def test_rlimit(hv, rootfs, kind):
+    soft, hard = (1 << 30, 1 << 31) if kind in ("AS", "DATA", "STACK") else (500, 1000)
+    if kind in ("NICE", "RTPRIO") and not MAY_RAISE:
+        soft = hard = 0
+    script = f"sed -n 's/Max {LIMITS[kind]} *//p' /proc/self/limits | awk '{{print $1, $2}}'"
+    check(hv, rootfs, limit(kind, soft, hard), script, f"{soft} {hard}")
+
+
+@pytest.mark.parametrize("soft, hard, expected", [
+    (UNLIMITED, UNLIMITED, "unlimited unlimited"), (0, UNLIMITED, "0 unlimited"), (0, 0, "0 0")])
+def test_rlimit_values(hv, rootfs, soft, hard, expected):
+    check(hv, rootfs, limit("CORE", soft, hard), "sed -n 's/Max core file size *//p' /proc/self/limits | "
+          "awk '{print $1, $2}'", expected)
+
+
+NET, KILL, AUDIT = 1 << 10, 1 << 5, 1 << 29     # of CAPABILITIES
+ALL_THREE = NET | KILL | AUDIT
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
 
-def test_capabilities_of_root(hv, rootfs):
-    spec = config("cat", "/proc/self/status", rootfs=rootfs, noNewPrivileges=False, capabilities={
-        "bounding": ["CAP_KILL", "CAP_SYS_ADMIN", "CAP_NET_RAW"], "permitted": ["CAP_KILL", "CAP_NET_RAW"],
-        "effective": ["CAP_KILL", "CAP_NET_RAW"], "inheritable": []})
-    values = status_of(hv, spec, *SETS)
-    # execve gives root what is in the bounding set.
-    three = capability_mask(KILL, SYS_ADMIN, NET_RAW)
-    assert values[0] == capability_mask() and values[3] == three and values[4] == capability_mask()
-    assert values[1] == values[2] == three
+def caps(uid=0, **sets):
+    return process(capabilities={name: sets.get(name, []) for name in
+                                 ("bounding", "effective", "permitted", "inheritable", "ambient")},
+                   user={"uid": uid, "gid": uid})
 
 
-def test_capabilities_of_a_user(hv, rootfs):
-    some = ["CAP_KILL", "CAP_NET_RAW"]
-    spec = config("cat", "/proc/self/status", rootfs=rootfs, user={"uid": 1000, "gid": 1000},
-                  capabilities={"bounding": some + ["CAP_CHOWN"], "permitted": some, "effective": some,
-                                "inheritable": some, "ambient": ["CAP_KILL"]})
-    assert status_of(hv, spec, *SETS) == [
-        capability_mask(KILL, NET_RAW), capability_mask(KILL), capability_mask(KILL),
-        capability_mask(KILL, NET_RAW, CHOWN), capability_mask(KILL)]
+@pytest.mark.parametrize("what, expected", [
+    pytest.param(process(capabilities=None), (0, 0, 0, 0, 0), id="none asked"),
+    pytest.param(caps(), (0, 0, 0, 0, 0), id="empty sets"),
+    pytest.param(caps(bounding=CAPABILITIES, effective=CAPABILITIES, permitted=CAPABILITIES),
+                 (0, ALL_THREE, ALL_THREE, ALL_THREE, 0), id="root"),
+    pytest.param(caps(bounding=["CAP_KILL"], effective=["CAP_KILL"], permitted=["CAP_KILL"]),
+                 (0, KILL, KILL, KILL, 0), id="one"),
+    pytest.param(caps(1000, bounding=CAPABILITIES, effective=CAPABILITIES, permitted=CAPABILITIES),
+                 (0, 0, 0, ALL_THREE, 0), id="a user has none"),
+    pytest.param(caps(1000, bounding=CAPABILITIES, effective=CAPABILITIES, permitted=CAPABILITIES,
+                      inheritable=["CAP_KILL", "CAP_AUDIT_WRITE"], ambient=["CAP_KILL"]),
+                 (KILL | AUDIT, KILL, KILL, ALL_THREE, KILL), id="ambient"),
+    pytest.param(caps(1000, bounding=["CAP_KILL"], permitted=["CAP_KILL"], inheritable=["CAP_KILL"]),
+                 (KILL, 0, 0, KILL, 0), id="inheritable"),
+])
+def test_capabilities(hv, rootfs, what, expected):
+    lines = [f"{name}:\t{value:016x}" for name, value in zip(SETS, expected)]
+    check(hv, rootfs, what, "grep ^Cap /proc/self/status", "\n".join(lines))
 
 
-def test_no_capabilities(hv, rootfs):
-    for capabilities in ({}, {"bounding": []}, None):
-        spec = config("cat", "/proc/self/status", rootfs=rootfs, capabilities=capabilities)
-        if capabilities is None:
-            del spec["process"]["capabilities"]
-        assert status_of(hv, spec, *SETS) == [capability_mask()] * 5
+def test_unknown_capability(hv, rootfs):
+    result = inside(hv, rootfs, caps(bounding=["CAP_NOPE"]), "true", 1)
+    assert "CAP_NOPE" in result.stderr
 
 
-@pytest.mark.parametrize("value", [True, False])
-def test_no_new_privileges(hv, rootfs, value):
-    spec = config("cat", "/proc/self/status", rootfs=rootfs, noNewPrivileges=value)
-    assert status_of(hv, spec, "NoNewPrivs") == [str(int(value))]
+@pytest.mark.parametrize("what, script, expected", [
+    case(process(noNewPrivileges=True), "grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1", id="nnp"),
+    case(process(noNewPrivileges=False), "grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t0", id="no nnp"),
+    case(process(oomScoreAdj=500), "cat /proc/self/oom_score_adj", "500", id="oomScoreAdj"),
+    case(process(oomScoreAdj=-999), "cat /proc/self/oom_score_adj", "-999", id="low oomScoreAdj",
+         marks=pytest.mark.skipif(not MAY_RAISE, reason="needs CAP_SYS_RESOURCE")),
+    case(process(user={"uid": 0, "gid": 0, "umask": 0o27}), "umask", "0027", id="umask"),
+    case(process(user={"uid": 0, "gid": 0, "umask": 0}), "umask", "0000", id="umask 0"),
+    case({}, "umask", "0022", id="default umask"),
+    case(process(user={"uid": 1000, "gid": 1000}), "id -un; id -gn; id -G", "tester\ntester\n1000", id="ids"),
+    case(process(user={"uid": 4711, "gid": 4712}), "id -u; id -g; echo $HOME", "4711\n4712\n/", id="unknown ids"),
+    case(process(user={"uid": 1000, "gid": 1000, "additionalGids": [7, 2000]}), "id -G", "1000 7 2000",
+         id="additionalGids"),
+    case(process(user={"uid": 0, "gid": 0, "additionalGids": list(range(3000, 3100))}), "id -G | wc -w", "101",
+         id="many groups"),
+    case(process(user={"uid": 1000, "gid": 1000}), "grep ^Groups /proc/self/status | tr -d ' \t'",
+         "Groups:", id="no groups"),
+    case(process(user={"username": "tester"}), "id -u; id -g; echo $HOME", "1000\n1000\n/home/tester",
+         id="username"),
+    case(process(user={"uid": 1000, "gid": 1000}), "echo $HOME", "/home/tester", id="HOME"),
+    case(process(env=[container.PATH, "HOME=/x", "A=b c", "EMPTY="]), "echo $HOME:$A:${EMPTY-unset}",
+         "/x:b c:", id="env"),
+    case(process(cwd="/home/tester"), "pwd", "/home/tester", id="cwd"),
+    case(process(cwd="/dev/shm/a/b"), "pwd; stat -c %u /dev/shm/a", "/dev/shm/a/b\n0", id="cwd is made"),
+    case({}, "grep -E '^(SigBlk|SigIgn)' /proc/self/status", "SigBlk:\t" + "0" * 16 + "\nSigIgn:\t" + "0" * 16,
+         id="signals"),
+    case({}, "ls /proc/$$/fd; true", "0\n1\n2", id="fds"),
+    case({}, "echo $$; cat /proc/1/comm; true", "1\nsh", id="pid 1"),
+])
+def test_process(hv, rootfs, what, script, expected):
+    check(hv, rootfs, what, script, expected)
 
 
-@pytest.mark.parametrize("value", [-500, 0, 777])
-def test_oom_score(hv, rootfs, value):
-    if value < 0 and not int(pathlib.Path("/proc/self/status").read_text()
-                             .split("CapEff:\t")[1].split()[0], 16) & 1 << 24:
-        pytest.skip("only with CAP_SYS_RESOURCE")
-    spec = config("cat", "/proc/self/oom_score_adj", rootfs=rootfs, oomScoreAdj=value)
-    assert out(hv, spec) == f"{value}\n"
+def test_cwd_of_a_user(hv, own_rootfs):
+    (own_rootfs / "home/tester").chmod(0o700)
+    check(hv, own_rootfs, process(user={"uid": 1000, "gid": 1000}, cwd="/home/tester"), "pwd", "/home/tester")
 
 
-def test_user(hv, rootfs):
-    spec = sh("id -u; id -g; id -G; umask; stat -c %a /tmp/x || (touch /tmp/x; stat -c %a /tmp/x)",
-              rootfs=rootfs, user={"uid": 12, "gid": 34, "additionalGids": [56, 78], "umask": 0o27})
-    spec["mounts"].append(mount("/tmp", "tmpfs", "tmpfs", "mode=1777"))
-    lines = out(hv, spec).split("\n")
-    assert lines[:2] == ["12", "34"] and sorted(lines[2].split()) == ["34", "56", "78"]
-    assert lines[3] == "0027" and lines[4] == "640"
+STAT = "awk '{print $41, $19, $40}' /proc/self/stat"    # policy, nice, rt_priority
+WITH_NICE = {"capabilities": {name: ["CAP_SYS_NICE"] for name in ("bounding", "permitted", "effective")}}
 
 
-def test_default_umask(hv, rootfs):
-    assert out(hv, sh("umask", rootfs=rootfs)) == "0022\n"
+@pytest.mark.parametrize("what, script, expected", [
+    case(process(scheduler={"policy": "SCHED_OTHER", "nice": 5}), STAT, "0 5 0", id="other"),
+    case(process(scheduler={"policy": "SCHED_OTHER", "nice": -3}), STAT, "0 -3 0", id="negative nice"),
+    case(process(scheduler={"policy": "SCHED_BATCH", "nice": 1}), STAT, "3 1 0", id="batch"),
+    case(process(scheduler={"policy": "SCHED_IDLE"}), STAT, "5 0 0", id="idle"),
+    case(process(scheduler={"policy": "SCHED_FIFO", "priority": 10}), STAT, "1 0 10", id="fifo"),
+    case(process(scheduler={"policy": "SCHED_RR", "priority": 99}), STAT, "2 0 99", id="rr"),
+    case(process(scheduler={"policy": "SCHED_FIFO", "priority": 10, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}),
+         "awk '{print $41}' /proc/1/stat; " + STAT + "; true", "1\n0 0 0", id="reset on fork"),
+    case(process(ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 7}), "ionice", "best-effort: prio 7", id="be"),
+    case(process(ioPriority={"class": "IOPRIO_CLASS_RT", "priority": 1}), "ionice", "realtime: prio 1", id="rt"),
+    case(process(ioPriority={"class": "IOPRIO_CLASS_IDLE", "priority": 0}), "ionice", re.compile("^idle"),
+         id="io idle"),
+    case({"linux": {"personality": {"domain": "LINUX32"}}}, "uname -m", "i686", id="LINUX32"),
+    case({"linux": {"personality": {"domain": "LINUX"}}}, "uname -m", os.uname().machine, id="LINUX"),
+])
+def test_scheduling(hv, rootfs, what, script, expected):
+    check(hv, rootfs, what, script, expected)
 
 
-def test_supplementary_groups_are_exactly_these(hv, rootfs):
-    assert status_of(hv, config("cat", "/proc/self/status", rootfs=rootfs), "Groups")[0].split() in \
-        ([], ["0"])
+@pytest.mark.skipif(os.cpu_count() < 2, reason="needs two CPUs")
+def test_exec_cpu_affinity(hv, rootfs, place):
+    cid = hv.background(container.config("sleep", "100", rootfs=rootfs))
+    asked = dict(container.config("grep", "Cpus_allowed_list", "/proc/self/status")["process"],
+                 execCPUAffinity={"initial": "0", "final": "1"})
+    path = place.path / "process.json"
+    path.write_text(container.json.dumps(asked))
+    assert hv.run("exec", "--process", path, cid).stdout.split() == ["Cpus_allowed_list:", "1"]
 
 
-def test_cwd_and_environment(hv, rootfs):
-    spec = config("env", rootfs=rootfs, cwd="/home/tester", env=[PATH, "A=b c", "EMPTY=", "X=y=z"])
-    lines = out(hv, spec).splitlines()
-    assert {PATH, "A=b c", "EMPTY=", "X=y=z"} <= set(lines)
-    assert {line.split("=")[0] for line in lines} <= {"PATH", "A", "EMPTY", "X", "HOME", "PWD"}
-    assert out(hv, config("pwd", rootfs=rootfs, cwd="/home/tester")) == "/home/tester\n"
-    assert "HOME=/home/tester" in out(hv, config("env", rootfs=rootfs, user={"uid": 1000, "gid": 0}))
-    assert "HOME=/" in out(hv, config("env", rootfs=rootfs, user={"uid": 4242, "gid": 0}))
+@pytest.mark.parametrize("args, what, status, text", [
+    (["nosuch"], {}, 1, 'exec: "nosuch": executable file not found in $PATH'),
+    (["/bin/nosuch"], {}, 1, 'exec: "/bin/nosuch": stat /bin/nosuch: no such file or directory'),
+    (["./nosuch"], {}, 1, 'exec: "./nosuch": stat ./nosuch: no such file or directory'),
+    (["/etc/passwd"], {}, 1, 'exec: "/etc/passwd": permission denied'),
+    (["/etc"], {}, 1, 'exec: "/etc": permission denied'),
+    (["passwd"], process(env=["PATH=/etc"]), 1, 'exec: "passwd": executable file not found in $PATH'),
+    ([""], {}, 1, 'exec: "": executable file not found in $PATH'),
+    (["true"], process(env=["PATH="]), 1, 'exec: "true": executable file not found in $PATH'),
+    (["true"], process(env=["PATH=/nonexistent:/bin"]), 0, ""),
+    (["true"], process(env=[]), 0, ""),
+    (["bin/true"], {}, 0, ""),
+    (["true"], process(env=["PATH=/etc:bin"]), 0, ""),
+    (["true"], process(env=["PATH="], cwd="/bin"), 0, ""),
+])
+def test_search(hv, rootfs, args, what, status, text):
+    result = inside(hv, rootfs, what, args, status)
+    assert text in result.stderr and not result.stdout, repr(result)
 
 
-def test_arguments(hv, rootfs):
-    words = ["", "a b", "é", "\n", "$x", "'\"\\"]
-    spec = config("sh", "-c", 'for a in "$@"; do printf "<%s>" "$a"; done', "sh", *words, rootfs=rootfs)
-    assert out(hv, spec) == "".join(f"<{word}>" for word in words)
-
-
-def test_program_is_found_in_the_containers_path(hv, own_rootfs):
-    tool = own_rootfs / "opt/tool"
-    tool.parent.mkdir()
-    tool.write_text("#!/bin/sh\necho tool $0\n")
-    tool.chmod(0o755)
-    assert out(hv, config("tool", rootfs=own_rootfs, env=["PATH=/nowhere:/opt:/bin"])) == \
-        "tool /opt/tool\n"
-    assert out(hv, config("./tool", rootfs=own_rootfs, cwd="/opt")) == "tool ./tool\n"
-    assert out(hv, config("opt/tool", rootfs=own_rootfs)) == "tool opt/tool\n"
-
-
-@pytest.mark.parametrize("args, env, text", [
-    (["nope"], [PATH], 'executable file not found in $PATH'),
-    (["nope"], ["PATH=/x:/y"], 'executable file not found in $PATH'),
-    (["/nope"], [PATH], "no such file or directory"),
-    (["/etc/passwd"], [PATH], "permission denied"),
-    (["/etc"], [PATH], "")])
-def test_errors_of_execve(hv, rootfs, args, env, text):
-    """The texts by which podman tells 126 from 127."""
-    result = hv.run_spec(config(*args, rootfs=rootfs, env=env), status=None)
-    assert result.returncode and text in result.stderr and args[0] in result.stderr
-    assert result.stderr.count("\n") == 1
-
-
-def test_personality(hv, rootfs):
-    spec = config("uname", "-m", rootfs=rootfs)
-    spec["linux"]["personality"] = {"domain": "LINUX32"}
-    if os.uname().machine == "x86_64":
-        assert out(hv, spec) == "i686\n"
-
-
-def test_priorities(hv, rootfs):
-    spec = sh("ionice -p $$; cat /proc/self/stat", rootfs=rootfs,
-              scheduler={"policy": "SCHED_BATCH", "nice": 5},
-              ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 3})
-    first, second = out(hv, spec).splitlines()
-    fields = second.rpartition(")")[2].split()
-    assert first == "best-effort: prio 3"
-    assert fields[16] == "5" and fields[38] == "3"      # nice, policy
+def test_bad_programs(hv, own_rootfs):
+    for name, content, text in (("script", "#!/nosuch/interpreter\n", "no such file"),
+                                ("garbage", "\x01\x02\x03", "exec format error")):
+        (own_rootfs / name).write_text(content)
+        (own_rootfs / name).chmod(0o755)
+        result = inside(hv, own_rootfs, {}, [f"/{name}"], 1)
+        assert name in result.stderr and text in result.stderr.lower(), repr(result)
 
 
 # Seccomp
 
 
-def seccomp(*rules, default="SCMP_ACT_ALLOW", **more):
-    return dict({"defaultAction": default, "syscalls": list(rules)}, **more)
+def seccomp(default="SCMP_ACT_ALLOW", *rules, **more):
+    return {"linux": {"seccomp": dict({"defaultAction": default, "syscalls": list(rules)}, **more)}}
 
 
-@pytest.mark.parametrize("filter, script, expected", [
-    (seccomp({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}), "mkdir /tmp/x",
-     "Operation not permitted"),
-    (seccomp({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}),
-     "mkdir /tmp/x", "No space left"),
-    (seccomp({"names": ["no_such_call", "mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}),
-     "mkdir /tmp/x", "Operation not permitted"),
-    (seccomp({"names": ["kill"], "action": "SCMP_ACT_ERRNO", "args": [
-        {"index": 1, "value": 10, "op": "SCMP_CMP_EQ"}]}), "kill -10 1; kill -0 1 && echo allowed >&2",
-     "allowed"),
-    (seccomp({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS"}),
-     "(mkdir /tmp/x); echo $? >&2", "159"),
-    (seccomp({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_LOG"}), "mkdir /tmp/x; ls /tmp >&2",
-     "x"),
-    (seccomp({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"},
-             architectures=["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"], flags=["SECCOMP_FILTER_FLAG_LOG"]),
-     "mkdir /tmp/x", "Operation not permitted")],
-    ids=["errno", "errnoRet", "unknown call", "argument", "kill", "log", "architectures"])
-@pytest.mark.parametrize("no_new_privileges", [True, False])
-def test_seccomp(hv, rootfs, filter, script, expected, no_new_privileges):
-    spec = sh(f"grep Seccomp: /proc/self/status; {script}", rootfs=rootfs,
-              noNewPrivileges=no_new_privileges)
-    spec["mounts"].append(mount("/tmp", "tmpfs", "tmpfs"))
-    spec["linux"]["seccomp"] = filter
-    result = hv.run_spec(spec, status=None)
-    assert result.stdout.split() == ["Seccomp:", "2"]
-    assert expected in result.stderr
+def rule(action, *names, **more):
+    return dict({"names": list(names), "action": action}, **more)
 
 
-def test_seccomp_list_of_allowed(hv, rootfs):
-    """A short list such as engines have; what is not in it fails with the default."""
-    allowed = ("read write open openat close stat fstat newfstatat lstat poll lseek mmap mprotect munmap"
-               " brk rt_sigaction rt_sigprocmask rt_sigreturn ioctl access dup dup2 dup3 getpid getppid"
-               " clone clone3 vfork execve execveat exit exit_group wait4 fcntl getcwd getuid getgid"
-               " geteuid getegid arch_prctl set_tid_address set_robust_list rseq prlimit64 getrandom"
-               " uname prctl futex readlink readlinkat sysinfo getdents64 statx pipe pipe2 setsid"
-               " capset capget setuid setgid setgroups close_range fchdir chdir sendmsg recvmsg sendto"
-               " pselect6 ppoll faccessat faccessat2 sched_getaffinity gettid tgkill clock_gettime")
-    spec = sh("echo well; mkdir /tmp/x || echo refused", rootfs=rootfs)
-    spec["linux"]["seccomp"] = seccomp({"names": allowed.split(), "action": "SCMP_ACT_ALLOW"},
-                                       default="SCMP_ACT_ERRNO", defaultErrnoRet=38)
-    result = hv.run_spec(spec)
-    assert result.stdout == "well\nrefused\n" and "not implemented" in result.stderr
+MKDIR = ("mkdir", "mkdirat")
+TRY = "mkdir /dev/shm/x 2>&1 | sed 's/.*: //'; ls /dev/shm"
 
 
-def test_seccomp_holds_for_execs(hv, rootfs):
-    spec = config("sleep", "1000", rootfs=rootfs)
-    spec["linux"]["seccomp"] = seccomp({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"})
-    cid = hv.background(spec)
-    assert "not permitted" in hv.run("exec", cid, "mkdir", "/tmp/y", status=1).stderr
+@pytest.mark.parametrize("what, script, expected", [
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", *MKDIR)), TRY, "Operation not permitted", id="errno"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", *MKDIR, errnoRet=38)), TRY,
+         "Function not implemented", id="errnoRet"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", *MKDIR, errnoRet=0)), "mkdir /dev/shm/x; echo $?; ls /dev/shm",
+         "0", id="errnoRet 0"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ALLOW", *MKDIR)), TRY, "x", id="allow"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_LOG", *MKDIR)), TRY, "x", id="log"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_KILL_PROCESS", *MKDIR)), "mkdir /dev/shm/x; echo $?", "159",
+         id="kill process"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_KILL", *MKDIR)), "mkdir /dev/shm/x; echo $?", "159", id="kill"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_TRAP", *MKDIR)), "mkdir /dev/shm/x; echo $?", "159", id="trap"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "no_such_call", *MKDIR)), TRY,
+         "Operation not permitted", id="unknown call"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "mkdir", "mkdirat", args=[
+        {"index": 1, "value": 0o700, "op": "SCMP_CMP_EQ"}]), architectures=["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]),
+         "mkdir -m 700 /dev/shm/a; mkdir -m 711 /dev/shm/b; ls /dev/shm", re.compile("b$"), id="args",
+         marks=pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86")),
+    case(seccomp(), "grep -E '^Seccomp:' /proc/self/status", "Seccomp:\t2", id="filter"),
+    case(change(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", *MKDIR)), process(noNewPrivileges=False)),
+         TRY + "; grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status",
+         "Operation not permitted\nNoNewPrivs:\t0\nSeccomp:\t2", id="without nnp"),
+    case(seccomp("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", *MKDIR), flags=["SECCOMP_FILTER_FLAG_LOG"]), TRY,
+         "Operation not permitted", id="flags"),
+])
+def test_seccomp(hv, rootfs, what, script, expected):
+    check(hv, rootfs, what, script, expected)
 
 
-# Cgroups: read back from wherever this machine keeps the controller
+# cgroups
 
 
-def cgroup_file(cid, v2, *v1):
-    """The value of the first of these files that a cgroup of the container has."""
+def resources(**members):
+    return {"linux": {"resources": members}}
+
+
+def control_file(cid, controller, name):
+    """In the version 1 hierarchy of the controller, or in the unified one."""
     for path in watch.cgroups(cid):
-        for name in (v2, *v1):
-            file = pathlib.Path(path) / name
-            if file.is_file() and (name != v2 or "unified" in path or (pathlib.Path(path) /
-                                                                     "cgroup.controllers").exists()
-                                   or name not in v1):
-                return file.read_text().strip()
-    raise AssertionError(f"no {v2} in {watch.cgroups(cid)}")
+        file = pathlib.Path(path) / name
+        if file.exists() and (f"/{controller}/" in path or not (CGROUPS / controller).exists()):
+            return file.read_text().strip()
+    return None
 
 
-@pytest.mark.parametrize("resources, files, values", [
-    ({"memory": {"limit": 64 << 20}}, ["memory.max", "memory.limit_in_bytes"], {str(64 << 20)}),
-    ({"memory": {"reservation": 32 << 20}}, ["memory.low", "memory.soft_limit_in_bytes"],
-     {str(32 << 20)}),
-    ({"pids": {"limit": 123}}, ["pids.max"], {"123"}),
-    ({"cpu": {"shares": 512}}, ["cpu.weight", "cpu.shares"], {"20", "512", "59"}),
-    ({"cpu": {"quota": 50000, "period": 200000}}, ["cpu.max", "cpu.cfs_quota_us"],
-     {"50000 200000", "50000"}),
-    ({"cpu": {"cpus": "0", "mems": "0"}}, ["cpuset.cpus"], {"0"})],
-    ids=["memory", "reservation", "pids", "shares", "quota", "cpuset"])
-def test_cgroup_limits(hv, rootfs, resources, files, values):
-    spec = config("sleep", "1000", rootfs=rootfs)
-    spec["linux"]["resources"] = resources
-    cid = hv.background(spec)
-    assert cgroup_file(cid, *files) in values
+def version_1(controller):
+    return pytest.mark.skipif(not (CGROUPS / controller).is_dir(), reason=f"{controller} is not version 1 here")
 
 
-def test_memory_limit_is_enforced(hv, rootfs):
-    spec = sh("sh -c 'tail /dev/zero'; echo $?", rootfs=rootfs)
-    spec["linux"]["resources"]["memory"] = {"limit": 16 << 20}
-    assert out(hv, spec) == "137\n"
+@pytest.mark.parametrize("what, files", [
+    pytest.param(resources(memory={"limit": 64 << 20}), {"memory/memory.limit_in_bytes": 64 << 20}, id="memory"),
+    pytest.param(resources(memory={"reservation": 32 << 20}), {"memory/memory.soft_limit_in_bytes": 32 << 20},
+                 id="reservation"),
+    pytest.param(resources(memory={"limit": -1}), {}, id="unlimited"),
+    pytest.param(resources(memory={"swappiness": 10}), {"memory/memory.swappiness": 10}, id="swappiness"),
+    pytest.param(resources(memory={"disableOOMKiller": True, "limit": 64 << 20}),
+                 {"memory/memory.oom_control": re.compile("oom_kill_disable 1")}, id="disableOOMKiller"),
+    pytest.param(resources(cpu={"shares": 512}), {"cpu/cpu.shares": 512}, id="shares"),
+    pytest.param(resources(cpu={"quota": 20000, "period": 50000}),
+                 {"cpu/cpu.cfs_quota_us": 20000, "cpu/cpu.cfs_period_us": 50000}, id="quota"),
+    pytest.param(resources(cpu={"quota": 20000, "burst": 10000}), {"cpu/cpu.cfs_burst_us": 10000}, id="burst"),
+    pytest.param(resources(cpu={"idle": 1}), {"cpu/cpu.idle": 1}, id="idle"),
+    pytest.param(resources(cpu={"cpus": "0", "mems": "0"}), {"cpuset/cpuset.cpus": 0, "cpuset/cpuset.mems": 0},
+                 id="cpuset"),
+    pytest.param(resources(pids={"limit": 33}), {"pids/pids.max": 33}, id="pids"),
+    pytest.param(resources(pids={"limit": 0}), {}, id="pids 0"),
+    pytest.param(resources(pids={"limit": -1}), {}, id="pids unlimited"),
+    pytest.param(resources(unified={"pids.max": "44"}), {"pids/pids.max": 44}, id="unified"),
+    pytest.param(resources(memory={"limit": 64 << 20}, cpu={"shares": 100}, pids={"limit": 9}),
+                 {"memory/memory.limit_in_bytes": 64 << 20, "cpu/cpu.shares": 100, "pids/pids.max": 9}, id="three"),
+])
+@version_1("memory")
+def test_limits(hv, rootfs, what, files):
+    cid = hv.create(change(container.config("true", rootfs=rootfs), what))
+    for name, expected in files.items():
+        got = control_file(cid, *name.split("/"))
+        if isinstance(expected, re.Pattern):
+            assert expected.search(got or ""), f"{name}: {got}"
+        else:
+            assert got == str(expected), name
 
 
-def test_pids_limit_is_enforced(hv, rootfs):
-    spec = sh("for i in 1 2 3 4 5 6 7 8 9 10; do sleep 5 & done; echo none", rootfs=rootfs)
-    spec["linux"]["resources"]["pids"] = {"limit": 5}
+@pytest.mark.parametrize("what, words", [
+    (resources(unified={"no.such": "1"}), ["unified", "no.such"]),
+    (resources(unified={"cgroup.procs": "1"}), ["unified", "cgroup.procs"]),
+    (resources(cpu={"cpus": "1000"}), ["cpu.cpus"]),
+    (resources(cpu={"quota": 5}), ["cpu.quota"]),
+    (resources(hugepageLimits=[{"pageSize": "3MB", "limit": 0}]), ["hugepageLimits"]),
+    (resources(rdma={"nosuch0": {"hcaHandles": 1}}), ["rdma"]),
+])
+def test_impossible_limits(hv, rootfs, what, words):
+    """Never dropped silently."""
+    result = inside(hv, rootfs, what, "true", 1)
+    assert all(word in result.stderr for word in words), repr(result)
+
+
+def test_cgroups_path(hv, rootfs, place):
+    what = resources(pids={"limit": 10})
+    what["linux"]["cgroupsPath"] = f"/{place.token}/below/own"
+    cid = hv.create(change(container.config("true", rootfs=rootfs), what))
+    assert (CGROUPS / f"pids/{place.token}/below/own").is_dir() or \
+        (CGROUPS / f"{place.token}/below/own").is_dir()
+    hv.run("delete", "--force", cid)
+    assert not [path for path in watch.cgroups(place.token) if path.endswith("/own")]
+    for path in sorted(watch.cgroups(place.token), key=len, reverse=True):
+        os.rmdir(path)          # what is above its own is not the runtime's
+
+
+def test_pids_limit_holds(hv, rootfs):
+    script = "n=0; while [ $n -lt 30 ]; do sleep 5 & n=$((n+1)); done 2>&1; ls -d /proc/[0-9]* | wc -l"
+    spec = change(sh(script, rootfs=rootfs), resources(pids={"limit": 10}))
     result = hv.run_spec(spec, status=None)
-    assert "none" not in result.stdout or "fork" in result.stderr
+    assert "can't fork" in result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("form", ["/{}", "/hvrun-x/{}", "hvrun-x/deep/{}", "hvrun-x.slice:pre:{}"])
-def test_cgroups_path(hv, rootfs, form):
-    cid = hv.new_id()
-    spec = config("sleep", "1000", rootfs=rootfs)
-    spec["linux"]["cgroupsPath"] = form.format(cid)
-    spec["linux"]["resources"]["pids"] = {"limit": 99}
-    hv.background(spec, name=cid)
-    lines = pathlib.Path(f"/proc/{hv.init_pid(cid)}/cgroup").read_text().splitlines()
-    path = [line.split(":", 2)[2] for line in lines if line.startswith("0::")][0]
-    if form.startswith("hvrun-x.slice"):
-        assert path.endswith(f"pre-{cid}.scope") and "hvrun-x.slice" in path
-    else:
-        assert path.endswith("/" + form.format(cid).strip("/"))
-    assert cgroup_file(cid, "pids.max") == "99"
-    hv.run("delete", "-f", cid)
-    assert not watch.cgroups(cid)
-    assert not os.path.exists("/sys/fs/cgroup/unified/hvrun-x")
-
-
-def test_two_containers_in_one_cgroup_are_refused(hv, rootfs):
-    spec = config("sleep", "1000", rootfs=rootfs)
-    spec["linux"]["cgroupsPath"] = f"/hvrun-x/{hv.place.token}"
-    hv.background(spec)
-    hv.fails("run", "-d", "-b", hv.bundle(spec), hv.new_id())
-
-
-def test_what_a_container_makes_below_its_cgroup_goes_too(hv, rootfs):
-    spec = sh("mkdir -p /sys/fs/cgroup/a/b /sys/fs/cgroup/*/c 2>/dev/null; echo done; sleep 1000",
-              rootfs=rootfs)
-    spec["linux"]["namespaces"].append({"type": "cgroup"})
-    spec["mounts"].append(mount("/sys/fs/cgroup", "cgroup", "cgroup", "rw"))
-    cid = hv.background(spec)
-    watch.eventually(lambda: "done" in hv.run("logs", cid).stdout)
-    hv.run("delete", "-f", cid)
-    assert not watch.cgroups(cid)
-
-
-# Hooks
-
-
-@pytest.fixture
-def hooks(hv, own_rootfs):
-    """A hook that writes its name and what it is told to a file."""
-    log = hv.place.path / "shared"
-    log.mkdir()
-    for where in (hv.place.path / "hook", own_rootfs / "bin/hook"):
-        # It has no PATH unless one is given.
-        where.write_text("#!/bin/sh\n"
-                         "{ /bin/echo \"$1 $(/bin/cat | /usr/bin/tr -d '\\n')\"; } >> $LOG/log\n"
-                         "[ \"$2\" != fail ] || exit 3\n"
-                         "[ \"$2\" != slow ] || /bin/sleep 60\n".replace(
-                             "/usr/bin/tr", "/bin/tr" if "rootfs" in str(where) else "/usr/bin/tr"))
-        where.chmod(0o755)
-
-    def hook(name, *words, inside=False):
-        return {"path": "/bin/hook" if inside else str(hv.place.path / "hook"),
-                "args": ["hook", name, *words], "env": [f"LOG={'/log' if inside else log}"]}
-
-    def told():
-        if not (log / "log").exists():
-            return []
-        lines = (log / "log").read_text().splitlines()
-        return [(line.split(" ", 1)[0], json.loads(line.split(" ", 1)[1])) for line in lines]
-
-    spec = sh("echo program >> /log/log.program; cat /log/log > /log/seen", rootfs=own_rootfs)
-    spec["mounts"].append(mount("/log", "bind", log, "bind"))
-    spec["annotations"] = {"k": "v"}
-    return spec, hook, told, log
-
-
-ORDER = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
-
-
-def test_hooks(hv, hooks):
-    spec, hook, told, log = hooks
-    spec["hooks"] = {name: [hook(f"{name}1", inside=name == "startContainer"),
-                            hook(f"{name}2", inside=name == "startContainer")] for name in ORDER}
+def test_memory_limit_holds(hv, rootfs):
+    """The process that takes too much is killed, and events tell."""
+    spec = change(sh("sleep 0.1; exec tail /dev/zero", rootfs=rootfs), resources(memory={"limit": 20 << 20}))
     cid = hv.create(spec)
-    assert [name for name, _ in told()] == [f"{n}{i}" for n in ORDER[:3] for i in (1, 2)]
-    assert not (log / "log.program").exists()
+    events = hv.popen("events", "--interval", "1h", cid)
+    time.sleep(0.05)
     hv.run("start", cid)
-    assert watch.exit_status(hv.pid(cid)) == 0
-    assert [name for name, _ in told()] == [f"{n}{i}" for n in ORDER[:5] for i in (1, 2)]
-    assert "startContainer2" in (log / "seen").read_text()      # before the program
-    hv.run("delete", cid)
-    assert [name for name, _ in told()] == [f"{n}{i}" for n in ORDER for i in (1, 2)]
-    for name, state in told():
-        assert state["id"] == cid and state["ociVersion"].startswith("1.")
-        assert state["bundle"] == str(hv.place.path / f"b-{cid}")
-        assert state["annotations"] == {"k": "v"}
-        status = {"prestart": {"creating", "created"}, "createRuntime": {"creating", "created"},
-                  "createContainer": {"creating", "created"}, "startContainer": {"created"},
-                  "poststart": {"running"}, "poststop": {"stopped"}}[name[:-1]]
-        assert state["status"] in status, (name, state)
-        if name[:-1] in ("prestart", "createRuntime", "createContainer", "poststart"):
-            assert isinstance(state["pid"], int) and state["pid"] > 0
+    watch.eventually(lambda: hv.status(cid) == "stopped", 5)
+    out = events.communicate(timeout=5)[0].decode()
+    assert '"oom"' in out, out
+    assert watch.exit_status(hv.pid(cid)) == 128 + signal.SIGKILL
 
 
-def test_hooks_run_in_run(hv, hooks):
-    spec, hook, told, _ = hooks
-    spec["hooks"] = {name: [hook(name, inside=name == "startContainer")] for name in ORDER}
-    hv.run_spec(spec)
-    assert [name for name, _ in told()] == ORDER
+def test_memory_of_one_process(hv, rootfs):
+    """Not of the container: its init goes on."""
+    what = resources(memory={"limit": 20 << 20})
+    check(hv, rootfs, what, "tail /dev/zero; echo $?", "137")
 
 
-def test_runtime_hooks_know_the_network_namespace(hv, hooks):
-    """docker's libnetwork enters /proc/<pid>/ns/net of that pid on the host."""
-    spec, hook, _, log = hooks
-    script = hv.place.path / "net"
-    script.write_text("#!/bin/sh\npid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/')\n"
-                      "readlink /proc/$pid/ns/net > $LOG/net\n")
-    script.chmod(0o755)
-    for name in ("prestart", "createRuntime"):
-        spec["hooks"] = {name: [{"path": str(script), "env": [f"LOG={log}", "PATH=/usr/bin:/bin"]}]}
-        spec["process"]["args"] = ["sh", "-c", "readlink /proc/self/ns/net"]
-        assert hv.run_spec(spec).stdout == (log / "net").read_text()
+def test_cpu_quota_holds(hv, rootfs):
+    what = resources(cpu={"quota": 10000, "period": 100000})
+    script = "timeout 0.3 sh -c 'while :; do :; done'; awk '{print $14 + $15 + $16 + $17}' /proc/1/stat"
+    ticks = int(inside(hv, rootfs, what, script).stdout)
+    assert ticks <= 12, "hundredths of a second of CPU in 0.3 s at a tenth of one"
 
 
-@pytest.mark.parametrize("name", ["prestart", "createRuntime", "createContainer"])
-def test_failing_hook_at_create(hv, hooks, name):
-    spec, hook, told, log = hooks
-    spec["hooks"] = {name: [hook("first"), hook("second", "fail"), hook("third")],
-                     "poststop": [hook("poststop")]}
-    cid = hv.new_id()
-    text = hv.fails("create", "-b", hv.bundle(spec), cid)
-    assert "hook" in text
-    assert [n for n, _ in told()][:2] == ["first", "second"] and "third" not in dict(told())
-    assert hv.list() == [] and not (log / "log.program").exists()
+def test_cpuset_holds(hv, rootfs):
+    check(hv, rootfs, resources(cpu={"cpus": "0"}), "grep Cpus_allowed_list /proc/self/status",
+          "Cpus_allowed_list:\t0")
 
 
-def test_failing_start_hook(hv, hooks):
-    spec, hook, told, log = hooks
-    spec["hooks"] = {"startContainer": [hook("start", "fail", inside=True)]}
+# Hooks, state
+
+
+def hook(kind, script, place, **more):
+    return dict({"path": "/bin/sh", "args": ["sh", "-c", script], "env": [container.PATH, f"KIND={kind}"]}, **more)
+
+
+KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+
+
+def test_hooks(hv, rootfs, place):
+    """In order, in their places, with the state on stdin and no environment but their own."""
+    script = ("cat > {0}/$KIND; echo $KIND >> {0}/order; readlink /proc/self/ns/mnt > {0}/ns-$KIND; "
+              "env | cut -d= -f1 | sort | tr '\n' ' ' > {0}/env-$KIND; pwd > {0}/pwd-$KIND")
+    outside = {kind: [hook(kind, script.format(place.path), place)] for kind in KINDS}
+    outside["startContainer"] = [hook("startContainer", script.format("/mnt"), place)]
+    outside["prestart"] = [hook("first", script.format(place.path), place)] + outside["prestart"]
+    spec = change(sh("echo init >> /mnt/order; sleep 0.1", rootfs=rootfs),
+                  dict(bind("bind", source=str(place.path)), hooks=outside,
+                       annotations={"org.example": "a value"}))
     cid = hv.create(spec)
-    assert "hook" in hv.fails("start", cid)
-    assert watch.exit_status(hv.pid(cid)) != 0
-    assert hv.status(cid) == "stopped"
-    assert not (log / "log.program").exists()
+    read = lambda name: (place.path / name).read_text()
+    assert read("order").split() == ["first", "prestart", "createRuntime", "createContainer"]
+    hv.run("start", cid)
+    hv.wait_status(cid, "stopped")
+    assert sorted(read("order").split()[4:]) == ["init", "poststart", "startContainer"]
+    assert read("order").split()[4] == "startContainer"
+    hv.run("delete", cid)
+    assert read("order").split()[-1] == "poststop"
+    states = {"prestart": "creating", "createRuntime": "creating", "createContainer": "creating",
+              "startContainer": "created", "poststart": "running", "poststop": "stopped"}
+    ours = os.readlink("/proc/self/ns/mnt")
+    for kind, status in states.items():
+        state = container.json.loads(read(kind))
+        assert state["id"] == cid and state["status"] == status, kind
+        assert state["bundle"] == str(place.path / f"b-{cid}"), kind
+        assert state["annotations"] == {"org.example": "a value"}, kind
+        assert state["ociVersion"].startswith("1."), kind
+        if kind in ("createContainer", "startContainer"):
+            assert state["pid"] == 1, kind
+        elif kind != "poststop":
+            assert state["pid"] > 1, kind
+        assert (read(f"ns-{kind}").strip() == ours) == (kind not in ("createContainer", "startContainer")), kind
+        assert set(read(f"env-{kind}").split()) - {"_", "SHLVL", "OLDPWD"} == {"KIND", "PATH", "PWD"}, kind
 
 
-@pytest.mark.parametrize("name", ["poststart", "poststop"])
-def test_failing_hook_that_is_only_logged(hv, hooks, name):
-    spec, hook, told, _ = hooks
-    spec["hooks"] = {name: [hook("bad", "fail"), hook("next")]}
-    hv.run_spec(spec, status=None)
-    assert [n for n, _ in told()][0] == "bad"
+def test_pid_in_a_hook_on_the_host(hv, rootfs, place):
+    """Network plugins enter the namespaces of that pid."""
+    script = f"pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); readlink /proc/$pid/ns/net > {place.path}/net"
+    spec = change(sh("readlink /proc/self/ns/net", rootfs=rootfs),
+                  {"hooks": {"createRuntime": [hook("createRuntime", script, place)]}})
+    assert hv.run_spec(spec).stdout == (place.path / "net").read_text()
+
+
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer"])
+def test_hook_that_fails_creation(hv, rootfs, place, kind):
+    after = {"poststop": [hook("poststop", f"echo x > {place.path}/after", place)]}
+    script = "echo because of this >&2; exit 3"
+    spec = change(sh("echo never", rootfs=rootfs), {"hooks": dict(after, **{kind: [hook(kind, script, place)]})})
+    bundle = hv.bundle(spec)
+    cid = hv.new_id()
+    text = hv.fails("create", "--bundle", bundle, cid)
+    assert kind in text and "because of this" in text
+    assert hv.list() == [] and not watch.cgroups(cid)
+    result = hv.run("run", "--bundle", bundle, hv.new_id(), status=1)
+    assert not result.stdout
+
+
+def test_hook_that_fails_the_start(hv, rootfs, place):
+    spec = change(sh("echo never > /mnt/never", rootfs=rootfs),
+                  dict(bind("bind", source=str(place.path)),
+                       hooks={"startContainer": [hook("startContainer", "echo because >&2; exit 1", place)]}))
+    cid = hv.create(spec)
+    text = hv.fails("start", cid)
+    assert "startContainer" in text and "because" in text
+    hv.wait_status(cid, "stopped")
+    assert not (place.path / "never").exists()
+    result = hv.run_spec(spec, status=1)
+    assert "startContainer" in result.stderr
+
+
+def test_poststart_hook_that_fails(hv, rootfs, place):
+    """The container does not stay running behind a start that has failed."""
+    spec = change(container.config("sleep", "100", rootfs=rootfs),
+                  {"hooks": {"poststart": [hook("poststart", "echo because >&2; exit 1", place)]}})
+    cid = hv.create(spec)
+    text = hv.fails("start", cid)
+    assert "poststart" in text and "because" in text
+    watch.eventually(lambda: hv.list() == [] or hv.status(cid) == "stopped", 2)
+    result = hv.run_spec(spec, status=1)
+    assert "poststart" in result.stderr
+    assert [entry["id"] for entry in hv.list()] in ([], [cid])
+
+
+def test_hook_that_fails_after_the_end(hv, rootfs, place):
+    """Is told, and the others are run; everything is removed."""
+    hooks = [hook("a", "exit 1", place), hook("b", f"touch {place.path}/b", place)]
+    spec = change(sh("echo done", rootfs=rootfs), {"hooks": {"poststop": hooks}})
+    assert hv.run_spec(spec).stdout == "done\n"
+    assert (place.path / "b").exists()
     assert hv.list() == []
 
 
-def test_timeout_of_a_hook(hv, hooks):
-    spec, hook, _, _ = hooks
-    spec["hooks"] = {"createRuntime": [dict(hook("slow", "slow"), timeout=1)]}
-    begin = time.monotonic()
-    assert "hook" in hv.fails("create", "-b", hv.bundle(spec), hv.new_id())
-    assert 0.9 < time.monotonic() - begin < 4
+def test_hook_timeout(hv, rootfs, place):
+    spec = change(sh("echo never", rootfs=rootfs),
+                  {"hooks": {"createRuntime": [hook("createRuntime", "sleep 100 & sleep 100", place, timeout=1)]}})
+    began = time.monotonic()
+    result = hv.run_spec(spec, status=1)
+    assert 0.9 < time.monotonic() - began < 2
+    assert "createRuntime" in result.stderr and not result.stdout
+    assert re.search("time", result.stderr)
 
 
-def test_hook_that_does_not_exist(hv, hooks):
-    spec, _, _, _ = hooks
-    spec["hooks"] = {"createRuntime": [{"path": "/no/such/hook"}]}
-    assert "/no/such/hook" in hv.fails("create", "-b", hv.bundle(spec), hv.new_id())
+def test_state(hv, rootfs):
+    spec = change(container.config("sleep", "100", rootfs=rootfs), {"annotations": {"a": "b", "empty": ""}})
+    cid = hv.create(spec)
+    state = hv.state(cid)
+    assert state["id"] == cid and state["status"] == "created" and state["pid"] == hv.pid(cid)
+    assert state["annotations"] == {"a": "b", "empty": ""}
+    assert state["bundle"] == str(hv.place.path / f"b-{cid}") and state["ociVersion"].startswith("1.")
+    hv.run("start", cid)
+    assert hv.status(cid) == "running"
+    hv.run("kill", cid, "KILL")
+    hv.wait_status(cid, "stopped")
+    assert not hv.state(cid).get("pid")
 
 
-# Side by side
+# What is refused
 
 
-COMPARED = {
-    "plain": lambda spec: None,
-    "user": lambda spec: spec["process"].update(user={"uid": 1000, "gid": 1000,
-                                                      "additionalGids": [5, 6], "umask": 63}),
-    "ambient": lambda spec: spec["process"].update(
-        user={"uid": 1000, "gid": 1000}, capabilities={name: ["CAP_KILL", "CAP_CHOWN"] for name in (
-            "bounding", "permitted", "effective", "inheritable", "ambient")}),
-    "read-only": lambda spec: spec["root"].update(readonly=True),
-    "masked": lambda spec: spec["linux"].update(maskedPaths=["/etc/passwd", "/proc/kcore"],
-                                                readonlyPaths=["/proc/sys"]),
-    "tmpfs": lambda spec: spec["mounts"].append(
-        mount("/mnt", "tmpfs", "tmpfs", "nosuid", "noexec", "size=64k", "mode=700")),
-    "seccomp": lambda spec: spec["linux"].update(seccomp=seccomp(
-        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 12})),
-}
-DESCRIBE = """
-grep -E '^(Cap|NoNewPrivs|Seccomp:|Groups|Uid|Gid)' /proc/self/status
-cat /proc/self/limits
-cat /proc/self/oom_score_adj
-umask; pwd; env | sort
-mkdir /tmp/x 2>&1
-cut -d' ' -f5,6 /proc/self/mountinfo | sort
-sed 's/.* - //' /proc/self/mountinfo | grep -v -E '^(ext|xfs|btrfs|overlay)' | sort | uniq
-stat -c '%n %F %t:%T %a %u:%g' /dev/null /dev/zero /dev/tty /dev/console /dev/pts /dev/shm 2>&1
-ls /dev /etc /home /mnt 2>&1
-"""
-
-
-@pytest.mark.parametrize("runtime", ["crun", "runc"])
-@pytest.mark.parametrize("change", COMPARED)
-def test_like_other_runtimes(hv, rootfs, runtime, change):
-    """What a container sees of itself, compared with the same bundle under another runtime."""
-    if not shutil.which(runtime):
-        pytest.skip(f"{runtime} is not installed")
-    spec = sh("true", rootfs=rootfs)
-    bundle = hv.bundle(spec)
-    words = [runtime, "--root", str(hv.place.path / "other"), "run", "-b", str(bundle),
-             f"{hv.place.token}-other"]
-    probe = subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL, timeout=20)
-    if probe.returncode:
-        pytest.skip(f"{runtime} cannot run here: {probe.stderr.decode()[:200]}")
-    spec = sh(DESCRIBE, rootfs=rootfs)
-    spec["mounts"].append(mount("/tmp", "tmpfs", "tmpfs", "mode=1777"))
-    COMPARED[change](spec)
-    write_bundle(bundle, spec)
-    theirs = subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL, timeout=20)
-    assert theirs.returncode == 0, theirs.stderr
-    ours = hv.run("run", "-b", bundle, hv.new_id())
-    assert ours.stdout.splitlines() == theirs.stdout.decode().splitlines()
+@pytest.mark.parametrize("what, words", [
+    ({"ociVersion": None}, ["ociVersion"]), ({"ociVersion": "2.0.0"}, ["ociVersion", "2.0.0"]),
+    ({"process": None}, ["process"]), ({"root": None}, ["root"]),
+    (process(args=[]), ["process.args"]), (process(cwd="relative"), ["process.cwd"]), (process(cwd=None), ["cwd"]),
+    ({"root": {"path": "nosuchrootfs"}}, ["nosuchrootfs"]),
+    ({"linux": {"namespaces": [{"type": "nosuch"}]}}, ["nosuch"]),
+    ({"linux": {"namespaces": [{"type": "uts"}, {"type": "uts"}, {"type": "mount"}]}}, ["namespaces"]),
+    (process(rlimits=[{"type": "RLIMIT_NOSUCH", "soft": 1, "hard": 1}]), ["RLIMIT_NOSUCH"]),
+    (limit("CORE", 2, 1), ["rlimits"]),
+    (process(oomScoreAdj=2000), ["oomScoreAdj"]),
+    (seccomp("SCMP_ACT_NOSUCH"), ["SCMP_ACT_NOSUCH"]),
+    ({"linux": {"rootfsPropagation": "nosuch"}}, ["nosuch"]),
+    ({"linux": {"timeOffsets": {"boottime": {"secs": 1}}}}, ["timeOffsets"]),
+    ({"linux": IDENTITY}, ["Mappings"]),
+    ({"hooks": {"poststart": [{"path": "relative"}]}}, ["path"]),
+    (process(scheduler={"policy": "SCHED_NOSUCH"}), ["SCHED_NOSUCH"]),
+    ({"linux": {"personality": {"domain": "NOSUCH"}}}, ["NOSUCH"]),
+    (process(user={"username": "nosuchuser"}), ["nosuchuser"]),
+])
+def test_refused(hv, rootfs, what, words):
+    result = inside(hv, rootfs, what, "echo never", 1)
+    assert not result.stdout and all(word in result.stderr for word in words), repr(result)
+    assert result.stderr.count("\n") == 1
