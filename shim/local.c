@@ -80,6 +80,7 @@ static int open_program(const char *path, struct fault *fault)
 struct launch {
 	int program_fd;
 	int output_fd;          /* becomes 1 and 2 */
+	int reader_fd;          /* its other end, the parent's */
 	char *const *args;
 };
 
@@ -115,6 +116,8 @@ static _Noreturn void child(const struct launch *launch)
 	static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	static char *const environment[] = { path, NULL };
 
+	/* Our own copy would keep the pipe's reader alive. */
+	close(launch->reader_fd);
 	if (dup2(launch->output_fd, STDOUT_FILENO) < 0 ||
 	    dup2(launch->output_fd, STDERR_FILENO) < 0)
 		_exit(127);
@@ -178,7 +181,12 @@ static int local_start(struct partition *partition, struct fault *fault)
 
 	char name[] = "hvagent", parent[] = "--parent", log[] = "--log-level", debug[] = "debug";
 	char *const args[] = { name, parent, url, partition->debug ? log : NULL, debug, NULL };
-	struct launch launch = { .program_fd = program, .output_fd = theirs, .args = args };
+	struct launch launch = {
+		.program_fd = program,
+		.output_fd = theirs,
+		.reader_fd = ours,
+		.args = args,
+	};
 	struct clone_args clone = {
 		.flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC,
 		.pidfd = (uintptr_t)&pidfd,

@@ -72,22 +72,28 @@ static int end_processes(const char *path)
 	return 0;
 }
 
-/* What was killed is still there for a moment; cgroup.events tells when it has left. */
-static int remove_populated(const char *path)
+/*
+ * What was killed is still there for a moment. Only version 2 tells when it has left, and then it
+ * has left the hierarchies of version 1 as well.
+ */
+static int await_empty(const char *path)
 {
-	char file[6300];
-	int error = remove_below(AT_FDCWD, path);
+	char file[6300], text[256];
+	ssize_t n;
 	snprintf(file, sizeof(file), "%s/cgroup.events", path);
-	cleanup_close int fd = error == -EBUSY ? open(file, O_RDONLY | O_CLOEXEC) : -1;
-	while (error == -EBUSY && fd >= 0) {
-		char text[256];
-		struct pollfd wait = { .fd = fd, .events = POLLPRI };
-		(void)!pread(fd, text, sizeof(text), 0);
-		error = remove_below(AT_FDCWD, path);
-		if (error == -EBUSY && poll(&wait, 1, DEATH_LIMIT) <= 0)
+	cleanup_close int fd = open(file, O_RDONLY | O_CLOEXEC);
+	struct pollfd wait = { .fd = fd, .events = POLLPRI };
+	while (fd >= 0 && (n = pread(fd, text, sizeof(text) - 1, 0)) > 0) {
+		text[n] = '\0';
+		if (strstr(text, "populated 0") || poll(&wait, 1, DEATH_LIMIT) <= 0)
 			break;
 	}
-	return error;
+	return 0;
+}
+
+static int remove_hierarchy(const char *path)
+{
+	return remove_below(AT_FDCWD, path);
 }
 
 typedef int cgroup_fn(const char *path);
@@ -114,6 +120,12 @@ static int for_each_hierarchy(const char *name, cgroup_fn *fn)
 	return result;
 }
 
+static int remove_cgroups(const char *name)
+{
+	int error = for_each_hierarchy(name, await_empty);
+	return error < 0 ? error : for_each_hierarchy(name, remove_hierarchy);
+}
+
 int remains_remove_cgroups(const char *id, const char *path)
 {
 	struct fault ignored;
@@ -122,7 +134,7 @@ int remains_remove_cgroups(const char *id, const char *path)
 	if (error < 0)
 		return error;
 	error = for_each_hierarchy(name, end_processes);
-	return error < 0 ? error : for_each_hierarchy(name, remove_populated);
+	return error < 0 ? error : remove_cgroups(name);
 }
 
 /* A pid that somebody else has by now is not waited for. */
@@ -164,7 +176,7 @@ int remains_remove(struct state *state, const struct container_record *record)
 	error = end_partition(&partition, cgroup);
 	arena_free(&arena);
 	if (!error)
-		error = for_each_hierarchy(cgroup, remove_populated);
+		error = remove_cgroups(cgroup);
 	if (!error)
 		error = remains_remove_partition(state, record->partition);
 	return error == -ENOENT ? 0 : error;

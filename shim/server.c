@@ -346,7 +346,7 @@ static const struct handler handlers[] = {
 	{ CONTROL_SIGNAL, "signal", ALIVE, true, handle_signal },
 	{ CONTROL_RESIZE, "resize the terminal of", ALIVE, true, handle_resize },
 	{ CONTROL_STATE, "look at", 0, false, handle_state },
-	{ CONTROL_DELETE, "delete", ALIVE | IN(STOPPED), false, handle_delete },
+	{ CONTROL_DELETE, "delete", IN(CREATING) | ALIVE | IN(STOPPED), false, handle_delete },
 	{ CONTROL_PAUSE, "pause", IN(RUNNING), false, handle_pause },
 	{ CONTROL_RESUME, "resume", IN(PAUSED), false, handle_resume },
 	{ CONTROL_UPDATE, "update", ALIVE, false, handle_update },

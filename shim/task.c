@@ -223,6 +223,9 @@ static void remove_container(struct container *container)
 
 /* Create */
 
+static void delete_step(struct container *container);
+static void answer_deletions(struct task_request *requests, const struct fault *fault);
+
 static void on_created(struct bridge_call *call, const void *answer, const struct fault *fault)
 {
 	struct task_request *request = container_of(call, struct task_request, call);
@@ -230,8 +233,13 @@ static void on_created(struct bridge_call *call, const void *answer, const struc
 	const struct create_reply *reply = answer;
 
 	if (!reply) {
+		struct task_request *deletions = take_pointer(container->deleting);
+		/* Otherwise the agent has seen to it. */
+		if (!container->task->bridge->ready)
+			container->task->ops->remains(container->task, container->id);
 		remove_container(container);
 		task_failed(request, fault);
+		answer_deletions(deletions, NULL);
 		return;
 	}
 	container->known = true;
@@ -242,7 +250,10 @@ static void on_created(struct bridge_call *call, const void *answer, const struc
 		.pid = container->init->pid,
 		.host_pid = (uint32_t)container->init->host_pid,
 	};
+	container->references++;
 	task_done(request, &done);
+	delete_step(container);
+	container_unref(container);
 }
 
 int task_create(struct task *task, const struct control_request *wanted, int fd[static STDIO_COUNT],
@@ -411,22 +422,39 @@ int task_exec(struct container *container, const struct control_request *wanted,
 
 /* Delete */
 
+/* Everybody who wants the container deleted. */
+static void answer_deletions(struct task_request *requests, const struct fault *fault)
+{
+	while (requests) {
+		struct task_request *request = requests;
+		requests = request->next;
+		request->next = NULL;
+		if (fault)
+			task_failed(request, fault);
+		else
+			task_done(request, NULL);
+	}
+}
+
 static void on_deleted(struct bridge_call *call, const void *reply, const struct fault *fault)
 {
 	struct task_request *request = container_of(call, struct task_request, call);
 	struct container *container = request->container;
 	struct task *task = container->task;
 
+	/* Either the agent comes back, or it is gone; both lead to another step. */
+	if (!reply && !task->bridge->ready && !task->dead)
+		return;
 	container->deleting = NULL;
-	if (!reply && (!task->bridge->ready || fault->hresult == HRESULT_INVALID_STATE)) {
-		task_failed(request, fault);
+	if (!reply && (task->dead || fault->hresult == HRESULT_INVALID_STATE)) {
+		answer_deletions(request, fault);
 		return;
 	}
 	/* Whatever else the agent says, it has forgotten the container. */
 	if (!reply && fault->hresult != HRESULT_NO_SUCH_CONTAINER)
 		log_warning("delete container %s: %s", container->id, fault->text);
 	remove_container(container);
-	task_done(request, NULL);
+	answer_deletions(request, NULL);
 }
 
 static int send_delete(struct container *container, struct fault *fault)
@@ -438,12 +466,42 @@ static int send_delete(struct container *container, struct fault *fault)
 	if (task->dead) {
 		container->deleting = NULL;
 		remove_container(container);
-		task_done(request, NULL);
+		answer_deletions(request, NULL);
 		return 0;
 	}
 	return bridge_send(task->bridge, &request->call, MESSAGE_DELETE_CONTAINER_STATE,
 	                   message_find(MESSAGE_DELETE_CONTAINER_STATE)->request, &wanted,
 	                   on_deleted, fault);
+}
+
+/* Takes a deletion on from where it stands; whatever it has to wait for leads here again. */
+static void delete_step(struct container *container)
+{
+	struct fault fault = FAULT_NULL;
+	struct task_request *request = container->deleting;
+	struct process *init = container->init;
+	bool dead = container->task->dead;
+
+	if (!request || request->call.answer || container->deleted)
+		return;
+	if (!dead && (!container->known || !container->task->bridge->ready))
+		return;
+	if (!dead && (init->state == PROCESS_RUNNING || container->starting)) {
+		task_kill(init);
+		return;
+	}
+	if (init->state == PROCESS_REAPED) {
+		/*
+		 * Deletion does not wait for readers, but its proxy has to know: it is in the
+		 * cgroup that will be removed.
+		 */
+		process_gone(init, 0);
+		return;
+	}
+	if (send_delete(container, &fault) < 0) {
+		container->deleting = NULL;
+		answer_deletions(request, &fault);
+	}
 }
 
 int task_delete(struct container *container, bool force, struct task_request *request,
@@ -452,28 +510,18 @@ int task_delete(struct container *container, bool force, struct task_request *re
 	enum container_status status = container_status(container);
 	bool running = container->init->state == PROCESS_RUNNING || container->starting;
 
-	if (container->deleting)
-		return fault_set(fault, -EBUSY, HRESULT_INVALID_STATE,
-		                 "container \"%s\" is being deleted", container->id);
-	if ((running && !force) || status == CONTAINER_CREATING)
+	if (!container->deleting && !force && (running || status == CONTAINER_CREATING))
 		return fault_set(fault, -EBUSY, HRESULT_INVALID_STATE,
 		                 "cannot delete container \"%s\": it is %s", container->id,
 		                 container->starting ? "being started" :
 		                 container_status_name(status));
 	task_hold(request, container);
-	container->deleting = request;
-	if (running && !container->task->dead) {
-		task_kill(container->init);
-		return 0;
-	}
-	if (container->init->state == PROCESS_REAPED) {
-		container_init_exited(container);
-		return 0;
-	}
-	int r = send_delete(container, fault);
-	if (r < 0) {
-		container->deleting = NULL;
-		return let_go(request, r);
+	if (container->deleting) {
+		request->next = container->deleting->next;
+		container->deleting->next = request;
+	} else {
+		container->deleting = request;
+		delete_step(container);
 	}
 	return 0;
 }
@@ -507,25 +555,9 @@ void task_delete_all(struct task *task)
 /* Called at each of the two moments of an exit. */
 void container_init_exited(struct container *container)
 {
-	struct fault fault = FAULT_NULL;
-	struct task_request *request = container->deleting;
-
 	container->paused = false;
 	close_fds(container->fd);
-	if (!request || container->deleted)
-		return;
-	if (container->init->state == PROCESS_REAPED) {
-		/*
-		 * Deletion does not wait for readers, but its proxy has to know: it is in the
-		 * cgroup that will be removed. This leads here again.
-		 */
-		process_gone(container->init, 0);
-		return;
-	}
-	if (!request->call.answer && send_delete(container, &fault) < 0) {
-		container->deleting = NULL;
-		task_failed(request, &fault);
-	}
+	delete_step(container);
 }
 
 /* The partition */
@@ -536,6 +568,8 @@ void task_connected(struct task *task)
 		process_watch(c->init);
 		for (struct process *p = c->processes; p; p = p->next)
 			process_watch(p);
+		/* Asks the agent, and so leaves the list as it is. */
+		delete_step(c);
 	}
 }
 
@@ -549,7 +583,10 @@ void task_died(struct task *task, const char *how)
 	for (struct container *c = task->containers; c; c = next) {
 		/* A deletion that waited for this may remove the container itself, but no other. */
 		next = c->next;
+		c->references++;
 		end_processes(c);
+		delete_step(c);
+		container_unref(c);
 	}
 }
 

@@ -34,7 +34,7 @@ struct task_request {
 	struct container *container;    /* referenced */
 	struct process *process;        /* waited for, started */
 	struct bridge_call call;
-	struct task_request *next;      /* among the waiters of a process */
+	struct task_request *next;      /* among those who wait for the same */
 };
 
 enum container_status {
@@ -82,7 +82,7 @@ struct container {
 	struct logfile log;             /* open if log_path */
 	struct process *init;
 	struct process *processes;      /* execs, newest first */
-	struct task_request *deleting;  /* waits for the init's end */
+	struct task_request *deleting;  /* the first of them waits for the init's end */
 	struct container *next;
 };
 
