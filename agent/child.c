@@ -234,6 +234,15 @@ static int run_hooks(struct child_run *run, const char *kind, const oci_hook_lis
 	return hooks_run(kind, hooks, &state, &run->fault);
 }
 
+/* The host's hooks come before ours, and need to know our pid and namespaces. */
+static int hold(struct child_run *run)
+{
+	if (!run->plan->hold)
+		return 0;
+	report(run, CHILD_HELD, 0);
+	return await_word(run);
+}
+
 static int create_container_hooks(struct child_run *run)
 {
 	return run_hooks(run, "createContainer", &run->plan->spec->hooks.create_container,
@@ -474,6 +483,7 @@ static const struct step {
 	{ set_names, INIT },
 
 	{ mount_rootfs, INIT },
+	{ hold, INIT },
 	{ create_container_hooks, INIT },
 	{ enter_rootfs, INIT },
 	{ descriptors_reopen_null, INSIDE },

@@ -30,6 +30,7 @@ struct child_plan {
 	const struct oci_spec *spec;    /* the container's; NULL = VM: the agent's own namespaces */
 	const struct oci_process *process;
 	const struct seccomp_program *seccomp; /* the container's, compiled; NULL = none */
+	bool hold;                      /* an init: HELD before the createContainer hooks, until child_start() */
 	bool exec;                      /* joins the container of init_pidfd; else it is the init */
 	int init_pidfd;
 	struct cgroup *cgroup;          /* the process is born in it; NULL = the agent's */
@@ -53,7 +54,7 @@ int child_spawn(const struct child_plan *plan, struct child *ret, struct fault *
 int child_start(struct child *child);
 void child_deinit(struct child *child); /* closes the fds; does not signal or reap */
 
-enum child_report_kind { CHILD_READY, CHILD_TERMINAL, CHILD_FAILED };
+enum child_report_kind { CHILD_HELD, CHILD_READY, CHILD_TERMINAL, CHILD_FAILED };
 struct child_report {
 	enum child_report_kind kind;
 	int error;              /* FAILED: negative errno */

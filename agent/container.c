@@ -315,6 +315,7 @@ static int spawn_init(struct container *container, struct fault *fault)
 	container->init = init;
 	struct child_plan plan;
 	plan_for(container, init, description, &plan);
+	plan.hold = container->config->hold && bridge_in_session(&container->agent->bridge);
 	return process_spawn(init, &plan, fault);
 }
 
@@ -369,6 +370,28 @@ int container_create(struct agent *agent, const char *id, struct arena *arena,
 	*request = (struct request){ 0 };
 	if (error < 0)
 		container_init_failed(container, fault);
+	return 0;
+}
+
+/* The answer to Create; what follows is told in the answer to Start. */
+void container_init_held(struct container *container)
+{
+	container->held = true;
+	struct create_reply reply = { .process_id = (uint32_t)container->init->child.pid };
+	bridge_reply(&container->agent->bridge, &container->creating, &reply);
+}
+
+int container_continue(struct container *container, struct request *request, struct fault *fault)
+{
+	if (!container->held)
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_STATE,
+		                 "container \"%s\" is not held", container->id);
+	int error = child_start(&container->init->child);
+	if (error < 0)
+		return fault_errno(fault, error, "continuing container \"%s\"", container->id);
+	container->held = false;
+	container->creating = *request;
+	*request = (struct request){ 0 };
 	return 0;
 }
 
@@ -555,7 +578,8 @@ int container_freeze(struct container *container, bool frozen, struct request *r
 
 int container_delete(struct container *container, struct request *request, struct fault *fault)
 {
-	if (container->state != CONTAINER_STOPPED && container->state != CONTAINER_CREATED)
+	if (container->state != CONTAINER_STOPPED && container->state != CONTAINER_CREATED &&
+	    !container->held)
 		return fault_set(fault, -EBUSY, HRESULT_INVALID_STATE,
 		                 "cannot delete container \"%s\" while it is %s", container->id,
 		                 container_state_name(container));

@@ -22,6 +22,7 @@ struct container {
 	char *id;
 	enum container_state state;
 	bool paused;
+	bool held;                      /* creating, and waiting for the host's hooks */
 	struct arena arena;             /* of config */
 	const struct container_config *config;
 	const struct oci_spec *spec;
@@ -52,6 +53,8 @@ struct container *container_find(struct agent *agent, const char *id);
 int container_create(struct agent *agent, const char *id, struct arena *arena,
                      const struct container_config *config, struct request *request,
                      struct fault *fault);
+/* Start, for one that was created with Hold: lets its creation go on. */
+int container_continue(struct container *container, struct request *request, struct fault *fault);
 /* ExecuteProcess modes (b) and (c): the init's start, or another process. */
 int container_start(struct container *container, const struct execute_settings *settings,
                     struct request *request, struct fault *fault);
@@ -67,6 +70,7 @@ int container_freeze(struct container *container, bool frozen, struct request *r
 int container_delete(struct container *container, struct request *request, struct fault *fault);
 
 /* Told by process.c. */
+void container_init_held(struct container *container);
 void container_init_ready(struct container *container);
 void container_init_failed(struct container *container, const struct fault *fault);
 void container_init_exited(struct container *container);

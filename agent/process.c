@@ -227,6 +227,9 @@ static void process_reports(struct process *process)
 	int r;
 	while ((r = child_report_read(process->child.report_fd, &report)) > 0) {
 		switch (report.kind) {
+		case CHILD_HELD:
+			container_init_held(process->container);
+			break;
 		case CHILD_READY:
 			process->ready = true;
 			container_init_ready(process->container);

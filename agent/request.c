@@ -47,7 +47,7 @@ static void session_negotiate(struct call *call, const struct session_request *a
                               struct session_reply *reply)
 {
 	static const char *features[] = {
-		"streams", "signal-scope", "pause", "statistics", "oom", "vm-process",
+		"streams", "signal-scope", "pause", "hold", "statistics", "oom", "vm-process",
 	};
 	struct agent *agent = call->agent;
 	/* This answer is still bound to the size of plain mode. */
@@ -141,11 +141,17 @@ static int on_create(struct call *call, const void *body, struct fault *fault)
 	                        in->container_config, &call->request, fault);
 }
 
-/* The container starts with ExecuteProcess; Microsoft's host sends this before. */
+/*
+ * The container starts with ExecuteProcess; Microsoft's host sends this before. Ours sends it
+ * only for one that was created with Hold.
+ */
 static int on_start(struct call *call, const void *body, struct fault *fault)
 {
-	(void)body;
-	(void)fault;
+	const struct base_request *in = body;
+	struct container *container = is_null_cid(in->base.container_id)
+		? NULL : container_find(call->agent, in->base.container_id);
+	if (container && container->config->hold && bridge_in_session(&call->agent->bridge))
+		return container_continue(container, &call->request, fault);
 	bridge_done(&call->agent->bridge, &call->request);
 	return 0;
 }

@@ -331,7 +331,7 @@ int child_report_read(int report_fd, struct child_report *ret)
 	if (r <= 0)
 		return r;
 	bool terminal = wire.kind == CHILD_TERMINAL;
-	if (wire.kind < CHILD_READY || wire.kind > CHILD_FAILED || terminal != (fd >= 0))
+	if (wire.kind < CHILD_HELD || wire.kind > CHILD_FAILED || terminal != (fd >= 0))
 		return -EBADMSG;
 	if (terminal && fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
 		return -errno;

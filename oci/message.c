@@ -167,6 +167,7 @@ static const struct json_field container_config_fields[] = {
 	JSON_FIELD(struct container_config, oci_specification, "OciSpecification", pointer, 0,
 	           &oci_spec_type),
 	JSON_FIELD(struct container_config, scratch_dir_path, "ScratchDirPath", str),
+	JSON_FIELD(struct container_config, hold, "Hold", bool),
 	{ NULL },
 };
 const struct json_type container_config_type =

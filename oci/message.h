@@ -115,6 +115,7 @@ struct container_config {
 	const char *oci_bundle_path;
 	struct oci_spec *oci_specification;     /* may be NULL, has not passed oci_spec_check() */
 	const char *scratch_dir_path;
+	bool hold;                              /* session mode: see PROTOCOL.md, "hold" */
 };
 struct create_request {
 	struct request_base base;

@@ -25,6 +25,7 @@ static const struct json_field request_fields[] = {
 	JSON_FIELD(struct control_request, std_in, "StdIn", bool),
 	JSON_FIELD(struct control_request, std_out, "StdOut", bool),
 	JSON_FIELD(struct control_request, std_err, "StdErr", bool),
+	JSON_FIELD(struct control_request, hold, "Hold", bool),
 	JSON_FIELD(struct control_request, terminal, "Terminal", bool),
 	JSON_FIELD(struct control_request, height, "Height", u16),
 	JSON_FIELD(struct control_request, width, "Width", u16),

@@ -35,6 +35,7 @@ enum control_type {
 	CONTROL_EVENTS = 0x1F200F01,
 	CONTROL_DUMP = 0x1F201001,      /* a state dump of sandbox and agent, for people */
 	CONTROL_SHUTDOWN = 0x1F201101,  /* ends a partition without containers, or with Force */
+	CONTROL_CONTINUE = 0x1F201201,  /* for one created with Hold, when the host's hooks have run */
 	CONTROL_EVENT = 0x3F200F01,
 };
 
@@ -48,6 +49,7 @@ struct control_request {
 	const char *config;             /* Create: config.json as text, checked, paths absolute */
 	const char *process;            /* Exec: an OCI process as text, checked */
 	bool std_in, std_out, std_err;  /* an fd comes for it, in this order; terminal: in, out */
+	bool hold;                      /* Create: stop before the createContainer hooks */
 	bool terminal;
 	uint16_t height, width;         /* Resize, and initial size with a terminal */
 	const char *log_path;           /* Create: stdout and stderr go there in CRI format */

@@ -88,7 +88,7 @@ static int give_up(struct buf *document, int error, struct fault *fault)
 }
 
 int form_create(struct bridge *bridge, struct bridge_call *call, const char *id, const char *bundle,
-                const char *config, bridge_answer_fn *answer, struct fault *fault)
+                const char *config, bool hold, bridge_answer_fn *answer, struct fault *fault)
 {
 	struct buf document = BUF(FRAME_HOST_MAX);
 	int r = buf_printf(&document, "{\"SchemaVersion\":{\"Major\":2,\"Minor\":1},"
@@ -101,7 +101,9 @@ int form_create(struct bridge *bridge, struct bridge_call *call, const char *id,
 	if (r >= 0)
 		r = buf_append(&document, config, strlen(config));
 	if (r >= 0)
-		r = buf_append(&document, "}", 2);
+		r = buf_printf(&document, "%s}", hold ? ",\"Hold\":true" : "");
+	if (r >= 0)
+		r = buf_append(&document, "", 1);
 	if (r < 0)
 		return give_up(&document, r, fault);
 	struct host_create request = {

@@ -10,7 +10,7 @@
 
 /* config: a config.json. */
 int form_create(struct bridge *bridge, struct bridge_call *call, const char *id, const char *bundle,
-                const char *config, bridge_answer_fn *answer, struct fault *fault);
+                const char *config, bool hold, bridge_answer_fn *answer, struct fault *fault);
 /* process: an OCI process; NULL starts the container's init. */
 int form_execute(struct bridge *bridge, struct bridge_call *call, const char *id,
                  const char *process, const struct stdio_streams *streams,

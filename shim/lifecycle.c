@@ -193,6 +193,25 @@ static int connect_partition(struct creation *creation, struct fault *fault)
 	return !error && existed ? check_own(creation, fault) : error;
 }
 
+static bool has_create_hooks(const struct creation *creation)
+{
+	const struct oci_hooks *hooks = &creation->bundle.spec.hooks;
+	return hooks->prestart.count || hooks->create_runtime.count;
+}
+
+/* They run when the namespaces and mounts are there, and before the container's own hooks. */
+static int run_create_hooks(struct creation *creation, struct fault *fault)
+{
+	if (!has_create_hooks(creation))
+		return 0;
+	const struct control_request request = { .id = creation->id };
+	int error = host_hooks_run(HOOK_CREATE, &creation->bundle, creation->id,
+	                           creation->reply.host_pid, fault);
+	return error < 0 ? error
+	                 : client_call(&creation->client, CONTROL_CONTINUE, &request, NULL, 0, NULL,
+	                               fault);
+}
+
 static int ask(struct creation *creation, struct fault *fault)
 {
 	const struct container_record *record = &creation->record;
@@ -207,6 +226,7 @@ static int ask(struct creation *creation, struct fault *fault)
 		.id = creation->id,
 		.bundle = creation->bundle.path,
 		.config = config,
+		.hold = has_create_hooks(creation),
 		.terminal = record->terminal,
 		.height = process->console_size.height,
 		.width = process->console_size.width,
@@ -294,8 +314,7 @@ static int create(struct creation *creation, bool run, struct fault *fault)
 	if (!error)
 		error = ask(creation, fault);
 	if (!error)
-		error = host_hooks_run(HOOK_CREATE, &creation->bundle, creation->id,
-		                       creation->reply.host_pid, fault);
+		error = run_create_hooks(creation, fault);
 	if (!error)
 		state_container_made(creation->directory);
 	return error;

@@ -35,6 +35,10 @@ static const char *annotated_pod(const struct oci_spec *spec)
 
 bool pod_is_named(const struct oci_spec *spec)
 {
+	/* Podman's first container of a pod says nothing, but its ids never come round again. */
+	const char *manager = oci_annotation(spec, "io.container.manager");
+	if (manager && !strcmp(manager, "libpod"))
+		return true;
 	for (size_t i = 0; i < array_size(annotations); i++) {
 		if (oci_annotation(spec, annotations[i].type))
 			return true;

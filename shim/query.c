@@ -162,6 +162,13 @@ int task_pause(struct container *container, bool pause, struct task_request *req
 	           pause ? on_paused : on_resumed, fault);
 }
 
+int task_continue(struct container *container, struct task_request *request, struct fault *fault)
+{
+	struct base_request wanted = { .base.container_id = container->id };
+
+	return ask(container, request, MESSAGE_START, &wanted, on_done, fault);
+}
+
 int task_update(struct container *container, struct oci_resources *resources,
                 struct task_request *request, struct fault *fault)
 {

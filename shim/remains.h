@@ -13,8 +13,8 @@ int remains_remove_cgroups(const char *id, const char *path);
 /* Removes partitions/<id> if its sandbox process is gone; -EBUSY if it is not. */
 int remains_remove_partition(struct state *state, const char *id);
 /*
- * Everything of a container but its directory, when the connection to its sandbox process was lost or
- * could not be made. Processes that are still dying are waited for, a second at most. -EBUSY: it
- * lives.
+ * Everything of a container but its directory, when the connection to its sandbox process was
+ * lost or could not be made. Processes that are still dying are waited for, a second at most.
+ * -EBUSY: it lives.
  */
 int remains_remove(struct state *state, const struct container_record *record);

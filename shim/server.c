@@ -179,6 +179,11 @@ static int handle_start(struct call *call, struct fault *fault)
 	return task_start(call->container, &call->pending->request, fault);
 }
 
+static int handle_continue(struct call *call, struct fault *fault)
+{
+	return task_continue(call->container, &call->pending->request, fault);
+}
+
 static int handle_exec(struct call *call, struct fault *fault)
 {
 	int fd[STDIO_COUNT];
@@ -340,6 +345,7 @@ struct handler {
 static const struct handler handlers[] = {
 	{ CONTROL_CREATE, "create", 0, false, handle_create },
 	{ CONTROL_START, "start", IN(CREATED), false, handle_start },
+	{ CONTROL_CONTINUE, "continue", IN(CREATED), false, handle_continue },
 	{ CONTROL_EXEC, "exec in", IN(RUNNING), false, handle_exec },
 	{ CONTROL_WAIT, "wait for", ALIVE | IN(STOPPED), true, handle_wait },
 	{ CONTROL_ATTACH, "attach to", ALIVE | IN(STOPPED), true, handle_attach },

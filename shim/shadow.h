@@ -16,8 +16,10 @@ struct shadow {
 	int tasks_fd;           /* to be entered (version 1), or -1 */
 };
 
-/* cgroup: its path below each hierarchy's mount point; NULL = stay in the caller's. What is not there is
- * done without. */
+/*
+ * cgroup: its path below each hierarchy's mount point; NULL = stay in the caller's. What is not
+ * there is done without.
+ */
 void shadow_open(struct shadow *ret, pid_t host_pid, const char *cgroup);
 /* fork(2). */
 pid_t shadow_fork(const struct shadow *shadow);

@@ -50,8 +50,8 @@ int state_open(struct state *ret, const char *root, struct fault *fault);
 void state_close(struct state *state);
 
 /*
- * Makes containers/<id>; -EEXIST: `container "x" exists already`. As long as the fd is open, and until
- * state_container_made(), nobody deletes it.
+ * Makes containers/<id>; -EEXIST: `container "x" exists already`. As long as the fd is open, and
+ * until state_container_made(), nobody deletes it.
  */
 int state_container_make(struct state *state, const char *id, int *ret_fd, struct fault *fault);
 void state_container_made(int directory_fd);

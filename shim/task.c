@@ -273,7 +273,7 @@ int task_create(struct task *task, const struct control_request *wanted, int fd[
 	}
 	if (r >= 0)
 		r = form_create(task->bridge, &request->call, wanted->id, wanted->bundle,
-		                wanted->config, on_created, fault);
+		                wanted->config, wanted->hold, on_created, fault);
 	if (r < 0) {
 		container_unref(container);
 		return let_go(request, r);

@@ -124,6 +124,8 @@ struct process *container_process(struct container *container, uint32_t pid);
  */
 int task_create(struct task *task, const struct control_request *wanted, int fd[static STDIO_COUNT],
                 struct task_request *request, struct fault *fault);
+/* One that was created with hold goes on with its creation. */
+int task_continue(struct container *container, struct task_request *request, struct fault *fault);
 int task_start(struct container *container, struct task_request *request, struct fault *fault);
 int task_exec(struct container *container, const struct control_request *wanted,
               int fd[static STDIO_COUNT], struct task_request *request, struct fault *fault);
