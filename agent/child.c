@@ -109,7 +109,6 @@ static int await_word(struct child_run *run)
 		;
 	if (n != (ssize_t)sizeof(word))
 		_exit(1);
-	run->pid = word.pid;
 	return 0;
 }
 
@@ -227,7 +226,7 @@ static int run_hooks(struct child_run *run, const char *kind, const oci_hook_lis
 		.oci_version = OCI_VERSION,
 		.id = run->plan->id,
 		.status = status,
-		.pid = (uint32_t)run->pid,
+		.pid = (uint32_t)getpid(), /* as the container sees it */
 		.bundle = run->plan->bundle,
 		.annotations = spec->annotations,
 	};

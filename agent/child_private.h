@@ -10,7 +10,7 @@
 
 /* Agent → init, on the report socket: once when its maps are written, once as its start. */
 struct child_word {
-	int32_t pid;    /* the child's, as the agent knows it */
+	uint8_t go;
 };
 
 /* Child → agent; of the text only what is used is sent. */
@@ -34,7 +34,6 @@ struct child_run {
 	int cgroup_ns_fd;       /* to join; -1 = none */
 	int sources_fd;         /* for sources_receive(); -1 = the child opens its mounts itself */
 	int label_fd[2];        /* attr/exec of AppArmor and SELinux in our /proc; -1 = no label */
-	pid_t pid;              /* as the agent knows it */
 	bool is_null[3];        /* which standard streams are /dev/null */
 	struct rootfs rootfs;
 	struct user user;

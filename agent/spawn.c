@@ -3,8 +3,7 @@
 /*
  * The agent's half of a new process. An exec costs the agent a socket pair, one clone and two trips
  * between pid namespaces; everything else happens in the child, in parallel. Only an init is waited
- * for by its own child_word, because its id maps are written from outside and its hooks want to
- * know its pid.
+ * for by its own child_word, because its id maps are written from outside.
  *
  * One more process is needed where a container is to live in the user namespace of somebody else:
  * its other namespaces must be made by a member of that one, but the agent could not come back from
@@ -261,7 +260,7 @@ static int settle(const struct child_plan *plan, const struct namespaces *namesp
 	if (r < 0)
 		return r;
 	warn_of_capabilities(plan, user_namespace);
-	struct child_word word = { .pid = child->pid };
+	struct child_word word = { .go = 1 };
 	/* One that is dead already: its report or its end tells. */
 	send(child->report_fd, &word, sizeof(word), MSG_DONTWAIT | MSG_NOSIGNAL);
 	return 0;
@@ -311,7 +310,7 @@ int child_spawn(const struct child_plan *plan, struct child *ret, struct fault *
 
 int child_start(struct child *child)
 {
-	struct child_word word = { .pid = child->pid };
+	struct child_word word = { .go = 1 };
 	if (send(child->report_fd, &word, sizeof(word), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return -errno;
 	return 0;

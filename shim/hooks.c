@@ -9,6 +9,7 @@
 #include "shim/hooks.h"
 
 #include "oci/hook.h"
+#include "oci/log.h"
 
 struct hook_row {
 	const char *kind, *status;
@@ -23,6 +24,21 @@ static const struct hook_row rows[][2] = {
 	[HOOK_POSTSTART] = { { "poststart", "running", offsetof(struct oci_hooks, poststart) } },
 	[HOOK_POSTSTOP] = { { "poststop", "stopped", offsetof(struct oci_hooks, poststop) } },
 };
+
+/* After the end there is nothing to be saved by stopping at the first that fails. */
+static int run_all(const char *kind, const oci_hook_list *list, const struct oci_state *state,
+                   struct fault *fault)
+{
+	struct fault later;
+	int error = 0;
+	for (size_t i = 0; i < list->count; i++) {
+		int r = hook_run(kind, &list->item[i], state, error ? &later : fault);
+		if (r < 0 && error)
+			log_warning("%s", later.text);
+		error = error ? error : r;
+	}
+	return error;
+}
 
 int host_hooks_run(enum host_hook which, const struct bundle *bundle, const char *id, uint32_t pid,
                    struct fault *fault)
@@ -39,7 +55,8 @@ int host_hooks_run(enum host_hook which, const struct bundle *bundle, const char
 		};
 		const oci_hook_list *list =
 			(const void *)((const char *)&bundle->spec.hooks + row->offset);
-		int error = hooks_run(row->kind, list, &state, fault);
+		int error = (which == HOOK_POSTSTOP ? run_all : hooks_run)(row->kind, list, &state,
+		                                                           fault);
 		if (error < 0)
 			return error;
 	}

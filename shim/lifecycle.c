@@ -19,6 +19,7 @@
 #include "shim/terminal.h"
 
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -373,8 +374,16 @@ static int start(struct client *client, const struct bundle *bundle, const char 
 	const struct control_request request = { .id = id };
 	struct control_reply reply = { 0 };
 	int error = client_call(client, CONTROL_START, &request, NULL, 0, &reply, fault);
-	return error < 0 ? error
-	                 : host_hooks_run(HOOK_POSTSTART, bundle, id, reply.host_pid, fault);
+	if (error < 0)
+		return error;
+	error = host_hooks_run(HOOK_POSTSTART, bundle, id, reply.host_pid, fault);
+	if (error < 0) {
+		/* What has failed to start must not go on running. */
+		const struct control_request end = { .id = id, .signal = SIGKILL };
+		struct fault ignored;
+		(void)client_call(client, CONTROL_SIGNAL, &end, NULL, 0, NULL, &ignored);
+	}
+	return error;
 }
 
 static int verb_start(struct cli *cli, void *options, int argc, char **argv, struct fault *fault)

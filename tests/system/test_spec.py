@@ -664,7 +664,7 @@ def test_unknown_capability(hv, rootfs):
          "/x:b c:", id="env"),
     case(process(cwd="/home/tester"), "pwd", "/home/tester", id="cwd"),
     case(process(cwd="/dev/shm/a/b"), "pwd; stat -c %u /dev/shm/a", "/dev/shm/a/b\n0", id="cwd is made"),
-    case({}, "grep -E '^(SigBlk|SigIgn)' /proc/self/status", "SigBlk:\t" + "0" * 16 + "\nSigIgn:\t" + "0" * 16,
+    case({}, ["grep", "-E", "^(SigBlk|SigIgn)", "/proc/self/status"], "SigBlk:\t" + "0" * 16 + "\nSigIgn:\t" + "0" * 16,
          id="signals"),
     case({}, "ls /proc/$$/fd; true", "0\n1\n2", id="fds"),
     case({}, "echo $$; cat /proc/1/comm; true", "1\nsh", id="pid 1"),
