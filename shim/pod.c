@@ -74,7 +74,8 @@ struct owner {
 	uint32_t pid;           /* of its init in the partition; 0: none found */
 };
 
-static int find_init(struct client *client, const char *id, struct owner *owner, struct fault *fault)
+static int find_init(struct client *client, const char *id, struct owner *owner,
+                     struct fault *fault)
 {
 	const struct control_request request = { .id = id };
 	struct control_reply reply = { 0 };
@@ -130,8 +131,8 @@ static int parse_path(const char *path, uint32_t *ret_pid, int *ret_rest)
 	*ret_rest = 0;
 	if (strncmp(path, "/proc/", strlen("/proc/")) != 0)
 		return 0;
-	return sscanf(path, "/proc/%u%n", ret_pid, ret_rest) == 1 && *ret_pid && path[*ret_rest] == '/'
-		? 0 : -EINVAL;
+	int found = sscanf(path, "/proc/%u%n", ret_pid, ret_rest);
+	return found == 1 && *ret_pid && path[*ret_rest] == '/' ? 0 : -EINVAL;
 }
 
 static int translate(struct state *state, struct oci_namespace *namespace, struct arena *arena,
@@ -147,8 +148,8 @@ static int translate(struct state *state, struct oci_namespace *namespace, struc
 		error = find_owner(state, pid, arena, &owner, fault);
 	if (error == -EINVAL || (!error && !owner.pid))
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 "linux.namespaces: %s is of no container here, and a partition cannot "
-		                 "enter the host's", namespace->path);
+		                 "linux.namespaces: %s is of no container here, and a partition "
+		                 "cannot enter the host's", namespace->path);
 	if (error < 0)
 		return error;
 	if (*ret_exists && strcmp(*ret_partition, owner.partition) != 0)
@@ -178,7 +179,8 @@ int pod_find_partition(struct state *state, const char *pod, struct oci_spec *sp
 	for (size_t i = 0; !error && i < spec->linux_.namespaces.count; i++) {
 		struct oci_namespace *namespace = &spec->linux_.namespaces.item[i];
 		if (namespace->path)
-			error = translate(state, namespace, arena, ret_partition, ret_exists, fault);
+			error = translate(state, namespace, arena, ret_partition, ret_exists,
+			                  fault);
 	}
 	return error;
 }

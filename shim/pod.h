@@ -16,7 +16,7 @@ int pod_find_partition(struct state *state, const char *pod, struct oci_spec *sp
                        struct arena *arena, const char **ret_partition, bool *ret_exists,
                        struct fault *fault);
 /*
- * Whether its caller means the pod by the container's id, and not a partition that has the same name by
- * chance.
+ * Whether its caller means the pod by the container's id, and not a partition that has the same name
+ * by chance.
  */
 bool pod_is_named(const struct oci_spec *spec);

@@ -6,9 +6,9 @@
  * /proc/PID/cgroup where to look.
  *
  * The proxy counts as one more process there, and is frozen along with the container. In version 1
- * only the memory controller's hierarchy is entered: in the others a proxy would use up what belongs
- * to the container, and nobody looks there first. The agent waits in version 2 until a cgroup is
- * empty, so the proxy is in that in any case.
+ * only the memory controller's hierarchy is entered: in the others a proxy would use up what
+ * belongs to the container, and nobody looks there first. The agent waits in version 2 until a
+ * cgroup is empty, so the proxy is in that in any case.
  */
 
 #include "shim/shadow.h"
