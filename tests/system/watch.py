@@ -16,7 +16,7 @@ PR_SET_CHILD_SUBREAPER = 36
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 
 statuses = {}                   # pid -> exit status of adopted processes that we reaped
-_owned = set()                  # children that a Popen object waits for
+_owned = {}                     # pid -> the Popen object that waits for it
 
 
 def become_subreaper():
@@ -26,8 +26,14 @@ def become_subreaper():
 
 def own(popen):
     """This one is waited for by its object."""
-    _owned.add(popen.pid)
+    _owned[popen.pid] = popen
     return popen
+
+
+def is_owned(pid):
+    """Numbers come round again: only as long as its object has not waited for it."""
+    popen = _owned.get(pid)
+    return popen is not None and popen.returncode is None
 
 
 def stat(pid):
@@ -80,7 +86,7 @@ def reap():
     """Takes the statuses of adopted processes that have ended, as a subreaper must."""
     for pid in children(os.getpid()):
         info = stat(pid)
-        if pid not in _owned and info and info[1] == "Z":
+        if not is_owned(pid) and info and info[1] == "Z":
             try:
                 _, status = os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
@@ -91,7 +97,7 @@ def reap():
 def adopted():
     """Living processes that came to us because their parent is gone."""
     reap()
-    return [pid for pid in children(os.getpid()) if pid not in _owned]
+    return [pid for pid in children(os.getpid()) if not is_owned(pid)]
 
 
 def eventually(condition, timeout=5, what="it"):
@@ -115,6 +121,8 @@ def alive(pid):
 
 def exit_status(pid, timeout=5):
     """Of an adopted process: its exit status, or minus the signal."""
+    if stat(pid):
+        statuses.pop(pid, None)         # of an earlier process with that number
     eventually(lambda: pid in statuses, timeout, f"the end of process {describe(pid)}")
     return statuses[pid]
 

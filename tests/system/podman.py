@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""podman with hvrun as its runtime: images in a store that tests share, everything else private."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import tarfile
+
+import watch
+from hvrun import HVAGENT, HVRUN, Hvrun
+
+IMAGE = "busybox"
+
+
+def missing():
+    """Why podman cannot be used here, or an empty text."""
+    for program in ("podman", "conmon"):
+        if not shutil.which(program):
+            return f"{program} is not installed"
+    return ""
+
+
+def _ulimits():
+    """podman asks for more than a machine may allow."""
+    limits = []
+    for name, kind in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
+        soft, hard = resource.getrlimit(kind)
+        limits.append(f"{name}={soft}:{hard}" if hard != resource.RLIM_INFINITY else
+                      f"{name}=65536:65536")
+    return limits
+
+
+class Store:
+    """An image of busybox."""
+
+    def __init__(self, path, rootfs):
+        self.path = path
+        self.conf = path / "containers.conf"
+        self.conf.write_text(f"[engine]\nruntime_supports_json = [\"hvrun\"]\n"
+                             f"[containers]\ndefault_ulimits = {json.dumps(_ulimits())}\n")
+        tar = path / "image.tar"
+        with tarfile.open(tar, "w") as archive:
+            archive.add(rootfs, ".")
+        subprocess.run(self.words("import", "-q", "-c", "ENV=PATH=/bin", "-c", "CMD=[\"sh\"]", tar, IMAGE),
+                       check=True, capture_output=True, env=self.environment(), timeout=60)
+
+    def words(self, *args):
+        return ["podman", "--root", str(self.path / "root"), "--runroot", str(self.path / "runroot"),
+                "--tmpdir", str(self.path / "tmp"), "--storage-driver", "vfs", "--cgroup-manager",
+                "cgroupfs", "--events-backend", "file", *map(str, args)]
+
+    def environment(self):
+        return dict(os.environ, CONTAINERS_CONF=str(self.conf), HVRUN_AGENT=HVAGENT)
+
+
+class Podman(Hvrun):
+    """Verbs are podman's; what it leaves below hvrun's --root is looked at as in Hvrun."""
+
+    def __init__(self, place, store):
+        super().__init__(place)
+        self.store = store
+        self.environment = store.environment()
+        # podman does not pass --runtime-flag to every verb, and few variables to some.
+        self.runtime = place.path / "hvrun"
+        self.runtime.write_text(f"#!/bin/sh\nexec {HVRUN} --root {self.root} \"$@\"\n")
+        self.runtime.chmod(0o755)
+        self.parent = f"/{place.token}"
+
+    def words(self, *args, options=()):
+        return self.store.words("--runtime", self.runtime, *args)
+
+    def run_image(self, *args, status=0, options=(), **more):
+        """podman run: options, then the container's words."""
+        return self.run("run", "--network", "none", "--cgroup-parent", self.parent, *options, IMAGE, *args,
+                        status=status, **more)
+
+    def background(self, *args, options=(), **more):
+        """podman run -d: the id."""
+        return self.run_image(*args, options=("-d", *options), **more).stdout.strip()
+
+    def inspect(self, cid, what):
+        return self.run("inspect", "-f", "{{." + what + "}}", cid).stdout.strip()
+
+    def wait(self, cid):
+        return int(self.run("wait", cid).stdout)
+
+    def partition(self, name):
+        """Pids of sandbox process and agent."""
+        text = (self.root / "partitions" / name / "sandbox.json").read_text()
+        record = json.loads(text)
+        return record["Pid"], record["AgentPid"]
+
+    def clean(self):
+        left = []
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        for words in (("pod", "rm", "-a", "-f", "-t", "0"), ("rm", "-a", "-f", "-t", "0")):
+            result = self.run(*words, status=None, timeout=60)
+            if result.returncode or "level=error" in result.stderr:
+                left.append(repr(result))
+        left += [line for line in self.run("ps", "-a", "-q").stdout.split()]
+        left += [line for line in watch.mounts() if str(self.store.path) in line]
+        left += [path for path in watch.cgroups(self.place.token) if "libpod-" in path]
+        self.remove_cgroups()
+        return left
+
+    def remove_cgroups(self):
+        """Those of its own and of pods podman leaves to others."""
+        def gone():
+            for path in sorted(watch.cgroups(self.place.token), key=len, reverse=True):
+                try:
+                    os.rmdir(path)
+                except OSError:
+                    pass
+            return not watch.cgroups(self.place.token)
+        watch.eventually(gone, 5, "removal of podman's cgroups")
