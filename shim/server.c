@@ -146,6 +146,17 @@ static int take_fds(struct call *call, int fd[static STDIO_COUNT], struct fault 
 	return 0;
 }
 
+/* Of a request that is refused: the next one must not take them for its own. */
+static void drop_fds(struct call *call)
+{
+	int fd[STDIO_COUNT];
+
+	if (take_fds(call, fd, NULL) < 0)
+		return;
+	for (int i = 0; i < STDIO_COUNT; i++)
+		close_fd(&fd[i]);
+}
+
 static int handle_create(struct call *call, struct fault *fault)
 {
 	const struct control_request *wanted = call->wanted;
@@ -187,12 +198,16 @@ static int handle_continue(struct call *call, struct fault *fault)
 static int handle_exec(struct call *call, struct fault *fault)
 {
 	int fd[STDIO_COUNT];
-	int r = require(call->wanted->process, "Process", fault);
+	int r = take_fds(call, fd, fault);
 
-	if (r >= 0)
-		r = take_fds(call, fd, fault);
 	if (r < 0)
 		return r;
+	r = require(call->wanted->process, "Process", fault);
+	if (r < 0) {
+		for (int i = 0; i < STDIO_COUNT; i++)
+			close_fd(&fd[i]);
+		return r;
+	}
 	return task_exec(call->container, call->wanted, fd, &call->pending->request, fault);
 }
 
@@ -417,14 +432,18 @@ static int perform(struct client *client, struct pending *pending, const char *p
 	if (!handler)
 		r = fault_set(fault, -ENOSYS, HRESULT_NOT_IMPLEMENTED, "unknown request %#x",
 		              pending->type);
-	else if (client->server->ending)
-		r = fault_set(fault, -ESHUTDOWN, HRESULT_INVALID_STATE, "the partition is ending");
 	if (r >= 0)
 		r = json_decode(&arena, &control_request_type, payload, size, &wanted, fault);
+	/* What is over may be looked at and deleted to the last moment. */
+	if (r >= 0 && client->server->ending && handler->type != CONTROL_STATE &&
+	    handler->type != CONTROL_DELETE)
+		r = fault_set(fault, -ESHUTDOWN, HRESULT_INVALID_STATE, "the partition is ending");
 	if (r >= 0 && handler->states)
 		r = find_target(&call, handler, fault);
 	if (r >= 0)
 		r = handler->handle(&call, fault);
+	else
+		drop_fds(&call);
 	arena_free(&arena);
 	return r;
 }

@@ -72,13 +72,13 @@ static int spawn(struct state *state, const char *id, const char *driver, bool d
 	cleanup_close int ours = pipe_fd[0], theirs = pipe_fd[1];
 	snprintf(fd_text, sizeof(fd_text), "%d", theirs);
 	char program[] = "hvrun", verb[] = "sandbox", root[] = "--root", ready[] = "--ready",
-	     driver_flag[] = "--driver", debug_flag[] = "--debug";
+	     driver_flag[] = "--driver", debug_flag[] = "--debug", end[] = "--";
 	cleanup_free char *id_text = strdup(id), *driver_text = strdup(driver ? driver : "local");
 	if (!id_text || !driver_text)
 		return fault_errno(fault, -ENOMEM, "partition \"%s\"", id);
 	char *const args[] = {
 		program, verb, root, state->root, ready, fd_text, driver_flag, driver_text,
-		debug ? debug_flag : id_text, debug ? id_text : NULL, NULL,
+		debug ? debug_flag : end, debug ? end : id_text, debug ? id_text : NULL, NULL,
 	};
 	pid_t pid = fork();
 	if (pid < 0)

@@ -4,9 +4,15 @@ delete --force leaves nothing.
 
 HVRUN_ROUNDS=20 tries each combination of the first test twenty times."""
 
+import array
+import contextlib
+import json
 import os
 import pathlib
 import random
+import resource
+import socket
+import struct
 import subprocess
 import time
 
@@ -44,6 +50,71 @@ def kill_all(victim, client):
         pid for pid in watch.descendants(os.getpid()) if pid != client and kind_of(pid) == victim]
     watch.kill(pids)
     return len(pids)
+
+
+STATE, EXEC, EVENTS = 0x1F200801, 0x1F200301, 0x1F200F01
+
+
+def message(kind, number, body):
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return struct.pack("<IIQ", kind, 16 + len(text), number) + text
+
+
+class Control:
+    """A client of a control socket that is not ours."""
+
+    def __init__(self, hv, partition):
+        directory = os.open(hv.root / "partitions" / partition, os.O_PATH)
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(5)
+        self.socket.connect(f"/proc/self/fd/{directory}/control.sock")
+        os.close(directory)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, data, fds=()):
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.socket.sendmsg([data], ancillary)
+
+    def read(self, size):
+        """None when the connection was closed."""
+        data = b""
+        while len(data) < size:
+            try:
+                more = self.socket.recv(size - len(data))
+            except ConnectionResetError:
+                return None
+            if not more:
+                return None
+            data += more
+        return data
+
+    def receive(self):
+        header = self.read(16)
+        if header is None:
+            return None
+        kind, size, number = struct.unpack("<IIQ", header)
+        return kind, number, json.loads(self.read(size - 16))
+
+    def ask(self, kind, number, body, fds=()):
+        self.send(message(kind, number, body), fds)
+        answer = self.receive()
+        assert answer[:2] == (kind + 0x10000000, number)
+        return answer[2]
+
+
+def sandbox_of(hv, partition):
+    return json.loads((hv.root / "partitions" / partition / "sandbox.json").read_text())["Pid"]
+
+
+def ticks(pid):
+    """CPU time of a process, in clock ticks."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 class Round:
@@ -152,3 +223,64 @@ def test_log_on_a_full_disk(hv, rootfs, place):
         hv.run("delete", cid)
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
+
+
+# Clients of the control socket
+
+@pytest.fixture
+def sleeper(hv, rootfs):
+    """A container that runs, alone in its partition."""
+    return hv.background(container.config("sleep", "1000", rootfs=rootfs))
+
+
+def test_clients_that_talk_nonsense(hv, sleeper):
+    pid = sandbox_of(hv, sleeper)
+    before = len(watch.fds(pid))
+    with contextlib.ExitStack() as stack:
+        def connect():
+            return stack.enter_context(Control(hv, sleeper))
+        connect()
+        for data in (b"\1", message(STATE, 1, {"Id": ""})[:20],
+                     struct.pack("<IIQ", STATE, 5 << 20, 1) + bytes(100000)):
+            connect().send(data)
+        for data in (bytes(4096), struct.pack("<IIQ", STATE, 15, 1), message(STATE + 0x10000000, 1, {}),
+                     struct.pack("<IIQ", STATE, 0xFFFFFFFF, 1)):
+            client = connect()
+            client.send(data)
+            assert client.receive() is None
+        for data in (b"", b"nonsense", b"[]", b'{"Id":7}'):
+            assert connect().ask(STATE, 1, data)["Result"] < 0
+        many = connect()
+        with open("/dev/null", "rb") as null:
+            for byte in message(STATE, 7, {"Id": ""}):
+                many.send(bytes([byte]), [null.fileno()] * 10)
+        assert many.receive()[2]["Result"] == 0
+        # Four descriptors are kept of a client that sends them for nothing.
+        assert len(watch.fds(pid)) <= before + 14 * 3 + 4
+        assert hv.status(sleeper) == "running"
+    watch.eventually(lambda: len(watch.fds(pid)) == before)
+
+
+def test_descriptors_of_a_refused_request_are_not_the_next_ones(hv, sleeper):
+    process = json.dumps(container.BASE["process"] | {"args": ["echo", "hello"]})
+    wanted = {"Id": sleeper, "Process": process, "StdOut": True}
+    refused = [wanted | {"Id": "nobody"}, {"Id": sleeper, "StdOut": True}]
+    ends = [os.pipe() for _ in range(3)]
+    with Control(hv, sleeper) as client:
+        for number, (body, (_, write)) in enumerate(zip(refused, ends)):
+            assert client.ask(EXEC, number, body, [write])["Result"] < 0
+        assert client.ask(EXEC, 9, wanted, [ends[2][1]])["Result"] == 0
+    for _, write in ends:
+        os.close(write)
+    texts = []
+    for read, _ in ends:
+        with open(read, "rb") as file:
+            texts.append(file.read())
+    assert texts == [b"", b"", b"hello\n"]
+
+
+def test_ids_may_begin_with_anything(hv, rootfs, place):
+    bundle = hv.bundle(container.config("true", rootfs=rootfs))
+    for cid in (f"-{place.token}", f"--{place.token}", f".{place.token}", f"+{place.token}"):
+        hv.run("run", "--bundle", bundle, "--", cid)
+        hv.run("run", "--bundle", bundle, "--", cid, options=["--debug"])

@@ -256,8 +256,10 @@ static void test_refusals(void **state)
 	}
 	assert_int_equal(fixture->shutdowns, 0);
 	fixture->server.ending = true;
-	ask(fixture, client, CONTROL_STATE, 99, "{}");
-	expect_answer(fixture, client, CONTROL_STATE, 99, "the partition is ending");
+	ask(fixture, client, CONTROL_DUMP, 99, "{}");
+	expect_answer(fixture, client, CONTROL_DUMP, 99, "the partition is ending");
+	ask(fixture, client, CONTROL_STATE, 100, "{}");
+	expect_answer(fixture, client, CONTROL_STATE, 100, "\"Containers\"");
 }
 
 static void test_nonsense(void **state)
