@@ -152,6 +152,9 @@ static _Noreturn void proxy_run(struct attachment attachment, const struct shado
 	if (go.ended)
 		_exit(go.status);
 	close(keep[0]);
+	/* Whoever has the master may have set it before its changes were told to us. */
+	if (attachment.terminal_fd >= 0)
+		resize(&attachment);
 	int status = attach_wait(&attachment, &fault);
 	_exit(status < 0 ? 137 : status);
 }
