@@ -179,6 +179,8 @@ static int mount_tmpfs(struct mount_job *job)
 		if (!new.data)
 			return -ENOMEM;
 	}
+	/* One that is only made now has nothing to copy, and its mode nothing to say. */
+	job->options.copy_up &= target_fd >= 0;
 	close_fd(&target_fd);
 	target_fd = mount_open_target(job, S_IFDIR, -1);
 	return target_fd < 0 ? target_fd : mount_fs(job, &new, target_fd);
