@@ -7,6 +7,8 @@
 
 #include "agent/attributes.h"
 
+#include "oci/files_limit.h"
+
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
@@ -56,14 +58,19 @@ int rlimits_raise(pid_t pid, const struct oci_process *process, struct fault *fa
 
 int rlimits_set(const struct oci_process *process, struct fault *fault)
 {
+	bool files = false;
+
 	for (size_t i = 0; i < process->rlimits.count; i++) {
 		const struct oci_rlimit *asked = &process->rlimits.item[i];
+		files |= asked->type == RLIMIT_NOFILE;
 		struct rlimit limit = { .rlim_cur = asked->soft, .rlim_max = asked->hard };
 		if (setrlimit((enum __rlimit_resource)asked->type, &limit) < 0)
 			return fault_errno(
 				fault, -errno, "%s: set to %llu:%llu", rlimit_name(asked->type),
 				(unsigned long long)asked->soft, (unsigned long long)asked->hard);
 	}
+	if (!files)
+		files_limit_restore();
 	return 0;
 }
 

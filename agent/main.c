@@ -3,6 +3,7 @@
 /* hvagent: the program. Options, then the agent. */
 
 #include "agent/agent.h"
+#include "oci/files_limit.h"
 #include "oci/log.h"
 
 #include <fcntl.h>
@@ -128,6 +129,7 @@ int main(int argc, char **argv)
 	log_init(STDERR_FILENO, LOG_FORMAT_TEXT, options.level);
 	static struct agent agent;
 	struct fault fault = FAULT_NULL;
+	files_limit_raise();
 	r = child_init(&fault);
 	if (!r && (r = agent_init(&agent, &parent)) < 0)
 		fault_errno(&fault, r, "starting");

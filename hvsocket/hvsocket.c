@@ -13,6 +13,7 @@
 
 #include "hvsocket/transport.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 /* A peer that is turned away costs little; many of them must not hold up the loop. */
@@ -87,11 +88,30 @@ static const struct hv_guid *expected_peers(const struct hv_endpoint *endpoint,
 	return endpoint->scheme == HV_SCHEME_VSOCK ? &hv_guid_zero : &hv_guid_loopback;
 }
 
+static int spare_fd(void)
+{
+	return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/*
+ * A peer that cannot be let in for want of descriptors. If it stayed there the loop would report it
+ * again and again.
+ */
+static void turn_away(struct hv_listener *listener)
+{
+	close_fd(&listener->spare);
+	int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+	listener->refused += fd >= 0;
+	close_fd(&fd);
+	listener->spare = spare_fd();
+}
+
 int hv_listen(struct hv_listener *ret, const struct hv_endpoint *endpoint,
               struct hv_children *children, const struct hv_machine *machine)
 {
 	*ret = (struct hv_listener){
 		.fd = -1,
+		.spare = -1,
 		.endpoint = *endpoint,
 		.children = children,
 		.is_guest = machine && machine->is_guest,
@@ -105,6 +125,8 @@ int hv_listen(struct hv_listener *ret, const struct hv_endpoint *endpoint,
 		r = check_service(&ret->endpoint);
 	if (r >= 0)
 		r = transports[ret->endpoint.scheme]->listen(ret, machine);
+	if (r >= 0)
+		ret->spare = spare_fd();
 	return r;
 }
 
@@ -116,8 +138,11 @@ int hv_accept(struct hv_listener *listener, struct hv_peer *ret_peer)
 		socklen_t size = sizeof(from);
 		cleanup_close int fd = accept4(listener->fd, (struct sockaddr *)&from, &size,
 		                               SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd < 0 && errno != EINTR && errno != ECONNABORTED)
-			return -errno;
+		int error = fd < 0 ? errno : 0;
+		if (error == EMFILE || error == ENFILE)
+			turn_away(listener);
+		if (fd < 0 && error != EINTR && error != ECONNABORTED)
+			return -error;
 		if (fd < 0)
 			continue;
 		struct hv_peer peer;
@@ -141,6 +166,7 @@ void hv_listener_close(struct hv_listener *listener)
 		transport->unlisten(listener);
 	listener->owns_path = false;
 	close_fd(&listener->fd);
+	close_fd(&listener->spare);
 }
 
 int hv_connect(const struct hv_endpoint *endpoint, const struct hv_machine *machine, bool as_guest,

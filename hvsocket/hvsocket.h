@@ -87,10 +87,11 @@ struct hv_listener {
 	struct hv_endpoint endpoint;  /* of the carrier; address.vm: who is let in */
 	struct hv_children *children; /* borrowed; may be NULL */
 	uint64_t refused;             /* peers that were turned away */
+	int spare;                    /* given up for a moment to turn a peer away */
 	bool is_guest;                /* the machine's: CID 2 is our parent */
 	bool owns_path;               /* hybrid, unix: unlink on close */
 };
-#define HV_LISTENER_NULL { .fd = -1 }
+#define HV_LISTENER_NULL { .fd = -1, .spare = -1 }
 
 /*
  * Binds and listens, non-blocking. hybrid binds "<path>_<port>" (mode 0600) and refuses a directory

@@ -14,6 +14,8 @@
 
 #include "shim/partition.h"
 
+#include "oci/files_limit.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -127,6 +129,7 @@ static _Noreturn void child(const struct launch *launch)
 		_exit(127);
 	setsid();
 	reset_signals();
+	files_limit_restore();
 	umask(022);
 	int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0)

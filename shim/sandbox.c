@@ -15,6 +15,7 @@
 
 #include "shim/sandbox.h"
 
+#include "oci/files_limit.h"
 #include "oci/log.h"
 #include "shim/remains.h"
 #include "shim/server.h"
@@ -425,6 +426,7 @@ static int leave_caller(const struct options *options)
 		return -errno;
 	(void)setsid();
 	umask(077);
+	files_limit_raise();
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);

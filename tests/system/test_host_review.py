@@ -279,6 +279,43 @@ def test_descriptors_of_a_refused_request_are_not_the_next_ones(hv, sleeper):
     assert texts == [b"", b"", b"hello\n"]
 
 
+@pytest.mark.parametrize("limit", range(64, 72))
+def test_no_descriptors_left(hv, sleeper, limit):
+    """Clients beyond the limit are turned away, and the loop does not spin on them."""
+    pid = sandbox_of(hv, sleeper)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Control(hv, sleeper)) for _ in range(60)]
+        time.sleep(0.1)
+        before = ticks(pid)
+        time.sleep(0.3)
+        assert ticks(pid) - before <= 3
+        hv.fails("exec", sleeper, "true", status=255)
+        answers = []
+        for client in clients:
+            with contextlib.suppress(OSError):
+                client.send(message(STATE, 1, {}))
+            answers.append(client.receive())
+        assert sum(answer is not None for answer in answers) > 5
+        assert sum(answer is None for answer in answers) > 5
+    hv.run("exec", sleeper, "true")
+
+
+def test_limit_of_open_files(hv, rootfs):
+    """A pod of many containers has more files open than a shell may; its containers have as many
+    as before."""
+    spec = container.sh("ulimit -Sn; ulimit -Hn", rootfs=rootfs)
+    del spec["process"]["rlimits"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, hard))}
+    assert hv.run_spec(spec, **limits).stdout == f"40\n{hard}\n"
+    sleeper = container.config("sleep", "1000", rootfs=rootfs)
+    first = hv.background(sleeper, **limits)
+    for _ in range(30):
+        hv.background(sleeper, "--pod", first)
+    assert len(hv.list()) == 31
+
+
 def test_ids_may_begin_with_anything(hv, rootfs, place):
     bundle = hv.bundle(container.config("true", rootfs=rootfs))
     for cid in (f"-{place.token}", f"--{place.token}", f".{place.token}", f"+{place.token}"):

@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -593,6 +594,38 @@ static void test_no_handshake(void **state)
 	close(pair[1]);
 }
 
+/* Without descriptors a peer is turned away, and does not keep the loop busy. */
+static void test_no_descriptors(void **state)
+{
+	(void)state;
+	struct hv_endpoint endpoint;
+	struct hv_listener listener = HV_LISTENER_NULL;
+	struct rlimit before, none;
+	parse(&endpoint, "hybrid://%s/v.sock:5000", folder);
+	assert_int_equal(hv_listen(&listener, &endpoint, NULL, NULL), 0);
+	int guests[2] = { dial(&endpoint, true), dial(&endpoint, true) };
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	int unused = dup(guests[0]);
+	none = (struct rlimit){ .rlim_cur = (rlim_t)unused, .rlim_max = before.rlim_max };
+	close(unused);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(hv_accept(&listener, NULL), -EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(hv_accept(&listener, NULL), -EAGAIN);
+	assert_int_equal(listener.refused, 2);
+	for (int i = 0; i < 2; i++) {
+		assert_closed(guests[i]);
+		close(guests[i]);
+	}
+	int guest = dial(&endpoint, true);
+	int accepted = hv_accept(&listener, NULL);
+	assert_carries(guest, accepted);
+	close(guest);
+	close(accepted);
+	hv_listener_close(&listener);
+}
+
 #define in_folder(test) cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
 
 int main(void)
@@ -609,6 +642,7 @@ int main(void)
 		in_folder(test_vmm_of_others),
 		in_folder(test_handshake),
 		in_folder(test_full_backlog),
+		in_folder(test_no_descriptors),
 		cmocka_unit_test(test_no_handshake),
 	};
 	alarm(30);
