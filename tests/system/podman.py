@@ -23,13 +23,11 @@ def missing():
 
 
 def _ulimits():
-    """podman asks for more than a machine may allow."""
-    limits = []
-    for name, kind in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
-        soft, hard = resource.getrlimit(kind)
-        limits.append(f"{name}={soft}:{hard}" if hard != resource.RLIM_INFINITY else
-                      f"{name}=65536:65536")
-    return limits
+    """podman asks for more than a machine without CAP_SYS_RESOURCE may have."""
+    kinds = (("nofile", resource.RLIMIT_NOFILE, 1024), ("nproc", resource.RLIMIT_NPROC, 4096))
+    limits = [(name, most, resource.getrlimit(kind)[1]) for name, kind, most in kinds]
+    return [f"{name}={value}:{value}" for name, most, hard in limits
+            for value in [most if hard == resource.RLIM_INFINITY else min(most, hard)]]
 
 
 class Store:
