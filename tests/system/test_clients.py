@@ -466,6 +466,18 @@ def test_cri_o_streaming_exec(hv, box, place):
     assert result.stdout == "text"
 
 
+def test_cri_o_pod_without_an_infra_container(hv, rootfs):
+    """The pod's id is nobody's; its containers share a partition all the same."""
+    spec = config("sleep", "1000", rootfs=rootfs)
+    spec["annotations"] = {"io.kubernetes.cri-o.ContainerType": "container",
+                           "io.kubernetes.cri-o.SandboxID": f"{hv.place.token}-pod"}
+    first, second = hv.create(spec), hv.create(spec)
+    assert [path.name for path in (hv.root / "partitions").iterdir()] == [f"{hv.place.token}-pod"]
+    hv.run("delete", "--force", first)
+    hv.run("start", second)
+    hv.run("exec", second, "true")
+
+
 # The commands of containerd-shim-runc-v2, through go-runc
 
 
