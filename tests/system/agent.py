@@ -107,11 +107,19 @@ class Agent:
         return {line.split(" ", 2)[2] for line in watch.mounts(self.pid)}
 
     def state(self):
+        # The timer of redialling is made when it is first needed.
+        timer, fds = "anon_inode:[timerfd]", []
+        for link in watch.fds(self.pid):
+            if os.path.dirname(link) in KEPT or link in KEPT:
+                continue
+            if link == timer:
+                timer = None
+                continue
+            fds.append(link)
         return {
             # Its namespace is private: what others mount does not show, only what they unmount.
             "mounts": sorted(self.all_mounts() - self.mounts),
-            "fds": sorted(link.split(":")[0] for link in watch.fds(self.pid)
-                          if os.path.dirname(link) not in KEPT and link not in KEPT),
+            "fds": sorted(link.split(":")[0] for link in fds),
             "children": [watch.describe(pid) for pid in watch.descendants(self.pid)],
             "cgroups": sorted(watch.cgroups(self.place.token)),
         }
