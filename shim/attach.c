@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <linux/close_range.h>
 
 int attach(const struct attachment *attachment, pid_t proxy, struct fault *fault)
@@ -195,7 +196,7 @@ static int let_go(const struct attachment *attachment, pid_t proxy, int go_fd, s
 }
 
 int proxy_leave(const struct attachment *attachment, pid_t host_pid, const char *cgroup,
-                pid_t *ret_pid, struct fault *fault)
+                const char *pid_file, struct fault *fault)
 {
 	struct shadow shadow;
 	int go[2];
@@ -214,7 +215,12 @@ int proxy_leave(const struct attachment *attachment, pid_t host_pid, const char 
 	close_fd(&theirs);
 	if (!error)
 		error = let_go(attachment, pid, ours, fault);
-	*ret_pid = pid;
+	if (!error && pid_file)
+		error = pid_file_write(pid_file, pid, fault);
+	if (error < 0 && pid > 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
 	return error;
 }
 

@@ -32,10 +32,11 @@ int attach_wait(const struct attachment *attachment, struct fault *fault);
  * Leaves a proxy behind: a child that passes signals on and exits with the process's status, in a
  * session of its own (with terminal_fd as its controlling terminal, if that is one). host_pid:
  * where it can, the proxy joins that process's namespaces, and the cgroup if there is one (see
- * shadow.h). Returns when it is there and known to the sandbox; the connection is the proxy's from
- * then on.
+ * shadow.h). pid_file: where its pid is written, NULL = nowhere. Returns when it is there and known
+ * to the sandbox; the connection is the proxy's from then on. On failure there is no proxy, and the
+ * process is killed as soon as the caller closes the connection, which is good for nothing else.
  */
 int proxy_leave(const struct attachment *attachment, pid_t host_pid, const char *cgroup,
-                pid_t *ret_pid, struct fault *fault);
+                const char *pid_file, struct fault *fault);
 /* Writes a pid file: a temporary one, renamed. */
 int pid_file_write(const char *path, pid_t pid, struct fault *fault);

@@ -252,11 +252,7 @@ static int foreground(const struct attachment *attachment, struct fault *fault)
 static int background(const struct attachment *attachment, const struct exec_options *options,
                       pid_t host_pid, struct fault *fault)
 {
-	pid_t proxy;
-	int error = proxy_leave(attachment, host_pid, NULL, &proxy, fault);
-	if (!error && options->pid_file)
-		error = pid_file_write(options->pid_file, proxy, fault);
-	return error;
+	return proxy_leave(attachment, host_pid, NULL, options->pid_file, fault);
 }
 
 /* Runs the process; slave: the terminal to use instead of the caller's, or -1. */

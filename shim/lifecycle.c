@@ -344,13 +344,18 @@ static int leave_proxy(struct creation *creation, struct fault *fault)
 		.id = creation->id,
 		.terminal_fd = creation->slave,
 	};
-	pid_t proxy;
+	struct fault ignored;
 	cleanup_free char *cgroup = NULL;
 	int error = cgroup_path_resolve(creation->record.cgroups_path, creation->id, &cgroup, fault);
-	if (!error)
-		error = proxy_leave(&attachment, (pid_t)creation->reply.host_pid, cgroup, &proxy, fault);
-	if (!error && creation->options->pid_file)
-		error = pid_file_write(creation->options->pid_file, proxy, fault);
+	if (error < 0)
+		return error;
+	error = proxy_leave(&attachment, (pid_t)creation->reply.host_pid, cgroup,
+	                    creation->options->pid_file, fault);
+	if (error < 0) {
+		/* The connection was the proxy's; what is to be undone needs one of its own. */
+		client_close(&creation->client);
+		client_connect(&creation->client, &creation->cli->state, creation->partition, &ignored);
+	}
 	return error;
 }
 
