@@ -134,7 +134,7 @@ static void finish(struct inlet *inlet)
 
 static void watch(struct inlet *inlet)
 {
-	uint32_t want = inlet->is_pipe ? WATCH_READERS : 0;
+	uint32_t want = inlet->is_pipe && inlet->started ? WATCH_READERS : 0;
 	if (buf_length(&inlet->held))
 		want = EPOLLOUT;
 	int r = inlet->ops->write ? 0 : source_want(&inlet->source, want);
@@ -209,8 +209,8 @@ int inlet_init(struct inlet *inlet, struct channel *channel, uint64_t id, int fd
 	if (!ops->write && fstat(fd, &stat) < 0)
 		return -errno;
 	bool is_pipe = S_ISFIFO(stat.st_mode);
-	int r = source_init(&inlet->source, channel->source.loop, fd, is_pipe ? WATCH_READERS : 0,
-	                    on_writable);
+	int r = source_init(&inlet->source, channel->source.loop, fd,
+	                    is_pipe && grant_now ? WATCH_READERS : 0, on_writable);
 	if (r < 0)
 		return r;
 	inlet->channel = channel;
@@ -219,6 +219,7 @@ int inlet_init(struct inlet *inlet, struct channel *channel, uint64_t id, int fd
 	inlet->id = id;
 	inlet->window = window;
 	inlet->granted = grant_now ? 0 : window;
+	inlet->started = grant_now;
 	inlet->is_pipe = is_pipe;
 	inlet->is_socket = S_ISSOCK(stat.st_mode);
 	inlet->held = (struct buf)BUF(window);
@@ -226,6 +227,14 @@ int inlet_init(struct inlet *inlet, struct channel *channel, uint64_t id, int fd
 	channel->inlets = inlet;
 	grant(inlet);
 	return 0;
+}
+
+void inlet_started(struct inlet *inlet)
+{
+	if (inlet->started || inlet->stopped || !inlet->channel)
+		return;
+	inlet->started = true;
+	watch(inlet);
 }
 
 int inlet_take(struct inlet *inlet, const char *bytes, size_t size)

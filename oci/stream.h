@@ -100,6 +100,7 @@ struct inlet {
 	bool is_pipe, is_socket;
 	bool end_received, stopped;
 	bool is_ghost;
+	bool started;                   /* it is known that the peer has the stream */
 	bool grown;
 	struct buf held;
 	struct inlet *next;
@@ -108,10 +109,16 @@ struct inlet {
 
 /*
  * fd: borrowed, non-blocking; -1 with ops->write. grant_now: send WINDOW at once (StdIn), else the
- * window was granted in ExecuteProcess. -EINVAL: no id or no window. -EEXIST: the id is in use.
+ * window is granted in ExecuteProcess, and the inlet waits for inlet_started(). -EINVAL: no id or no
+ * window. -EEXIST: the id is in use.
  */
 int inlet_init(struct inlet *inlet, struct channel *channel, uint64_t id, int fd, uint32_t window,
                bool grant_now, const struct inlet_ops *ops);
+/*
+ * The request that named the stream has succeeded. Before that, or a first frame, it is not noticed
+ * that a pipe has no reader: the peer would ignore a STOP for a stream that it does not have yet.
+ */
+void inlet_started(struct inlet *inlet);
 /* The sink of ops->write can take bytes again. */
 void inlet_resume(struct inlet *inlet);
 /* Nobody will read any more: sends STOP, drops what is held; no callback. */

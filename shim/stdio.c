@@ -162,6 +162,24 @@ int stdio_attach(struct stdio *stdio, struct channel *channel, uint64_t first_id
 	return r;
 }
 
+/* A stream that the agent does not have yet, and may never have, is not ended. */
+static void end_input(struct stdio *stdio)
+{
+	if (!stdio->started || !stdio->exited)
+		return;
+	if (stdio->in_open)
+		outlet_end(&stdio->in, END_SOURCE_FAILED);
+	input_close(stdio);
+}
+
+void stdio_started(struct stdio *stdio)
+{
+	stdio->started = true;
+	end_input(stdio);
+	for (int i = 0; i < 2; i++)
+		inlet_started(&stdio->output[i].inlet);
+}
+
 void stdio_forget(struct stdio *stdio)
 {
 	if (stdio->in_open)
@@ -178,9 +196,8 @@ void stdio_forget(struct stdio *stdio)
 
 void stdio_exited(struct stdio *stdio, const struct stream_offsets *offsets)
 {
-	if (stdio->in_open)
-		outlet_end(&stdio->in, END_SOURCE_FAILED);
-	input_close(stdio);
+	stdio->exited = true;
+	end_input(stdio);
 	if (offsets) {
 		stdio->output[0].target = offsets->out;
 		stdio->output[1].target = offsets->err;

@@ -30,6 +30,8 @@ struct stdio {
 	int in_fd;
 	bool in_open;
 	struct stdio_output output[2];  /* stdout (also of a terminal), stderr */
+	bool started;                   /* the agent has the streams */
+	bool exited;                    /* the process has */
 	bool terminal;
 	struct logfile *log;            /* borrowed; takes both outputs */
 };
@@ -43,6 +45,8 @@ int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, str
  */
 int stdio_attach(struct stdio *stdio, struct channel *channel, uint64_t first_id,
                  struct stdio_streams *ret);
+/* The request that named them was granted. */
+void stdio_started(struct stdio *stdio);
 /* The request that named them was refused: there are no streams. */
 void stdio_forget(struct stdio *stdio);
 /*

@@ -335,6 +335,8 @@ static void launched(struct process *process, uint32_t pid, const char *event,
 		.host_pid = (uint32_t)process->host_pid,
 	};
 	request->process = NULL;
+	if (process->stdio)
+		stdio_started(process->stdio);
 	process_watch(process);
 	if (process->height && process->width)
 		task_initial_size(process);
@@ -361,7 +363,10 @@ static void on_started(struct bridge_call *call, const void *answer, const struc
 	struct fault gone = FAULT_NULL;
 	fault_set(&gone, 0, HRESULT_NO_SUCH_CONTAINER, "container \"%s\" was deleted",
 	          container->id);
+	container->references++;
 	task_failed(request, fault ? fault : &gone);
+	delete_step(container);
+	container_unref(container);
 }
 
 int task_start(struct container *container, struct task_request *request, struct fault *fault)

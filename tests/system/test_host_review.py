@@ -321,3 +321,44 @@ def test_ids_may_begin_with_anything(hv, rootfs, place):
     for cid in (f"-{place.token}", f"--{place.token}", f".{place.token}", f"+{place.token}"):
         hv.run("run", "--bundle", bundle, "--", cid)
         hv.run("run", "--bundle", bundle, "--", cid, options=["--debug"])
+
+
+# Standard streams
+
+@pytest.mark.parametrize("script, status", [
+    ("yes; exit 3", 3), ("trap '' PIPE; yes; exit 4", 4), ("yes >&2; exit 6", 6),
+    ("trap '' PIPE; while echo x; do :; done; exit 7", 7)])
+def test_readers_that_were_gone_before_the_start(hv, rootfs, place, script, status):
+    """A program learns that nobody reads, however early that was."""
+    read, write = os.pipe()
+    os.close(read)
+    bundle = hv.bundle(container.sh(script, rootfs=rootfs))
+    run = hv.popen("run", "--bundle", bundle, hv.new_id(), stdout=write, stderr=write)
+    sleeper = hv.background(container.config("sleep", "1000", rootfs=rootfs))
+    exec_ = hv.popen("exec", sleeper, "sh", "-c", script, stdout=write, stderr=write)
+    os.close(write)
+    assert (run.wait(5), exec_.wait(5)) == (status, status)
+
+
+def test_standard_input_is_a_directory(hv, rootfs, place):
+    directory = os.open(place.path, os.O_RDONLY)
+    result = hv.run_spec(container.sh("cat; echo end", rootfs=rootfs), stdin=directory)
+    os.close(directory)
+    assert result.stdout == "end\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams(hv, rootfs, place, closed):
+    """Nothing else takes the numbers of what the caller has closed."""
+    bundle = hv.bundle(container.sh("cat; echo out; echo err >&2", rootfs=rootfs))
+    cid = hv.new_id()
+    for words in (("run", "--bundle", bundle, cid), ("run", "-d", "--bundle", bundle, cid),
+                  ("logs", "-f", cid), ("state", cid), ("delete", cid)):
+        command = " ".join(map(str, hv.words(*words)))
+        result = subprocess.run(["sh", "-c", f"exec {command} {closed}"], env=hv.environment,
+                                capture_output=True, timeout=10, stdin=subprocess.DEVNULL)
+        if words[0] == "run" and words[1] != "-d":
+            assert result.stdout == (b"" if ">&-" in closed.split() else b"out\n")
+            assert result.stderr == (b"" if "2>&-" in closed else b"err\n")
+            assert result.returncode == 0
+        assert result.returncode == 0 or "logs" in words or "state" in words

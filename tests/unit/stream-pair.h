@@ -236,6 +236,7 @@ static inline void start_in(struct fixture *fixture, size_t i, int fd, uint32_t 
 	const struct inlet_ops *ops = fd < 0 ? &function_ops : &fd_ops;
 	assert_int_equal(inlet_init(&fixture->in[i].inlet, &fixture->host.channel, 5 + i, fd,
 	                            window, false, ops), 0);
+	inlet_started(&fixture->in[i].inlet);
 }
 
 static inline void make_pipe(int fds[2])

@@ -602,6 +602,92 @@ static void test_exec(void **state)
 	close_callers(&running.callers);
 }
 
+/* A STOP for a stream that the agent does not have yet would be lost. */
+static void test_reader_gone_before_the_start(void **state)
+{
+	struct fixture *fixture = *state;
+	struct fault fault = FAULT_NULL;
+	struct asker starter;
+	struct running running = { .callers = make_callers() };
+
+	close_fd(&running.callers.out);
+	running.container = create(fixture, "c", &running.callers, NULL, false);
+	running.wait = expect_wait(fixture, 7);
+	fresh(&starter);
+	assert_int_equal(task_start(running.container, &starter.request, &fault), 0);
+	uint64_t call = fake_expect(agent_of(fixture), MESSAGE_EXECUTE_PROCESS);
+	running.out = stream_id(fixture, "StdOut");
+	fake_quiet(agent_of(fixture));
+	fake_answer(agent_of(fixture), MESSAGE_EXECUTE_PROCESS, call,
+	            "{\"Result\":0,\"ProcessId\":7}");
+	assert_int_equal(fake_expect(agent_of(fixture), FRAME_STOP), running.out);
+	data(fixture, running.out, "crossing");
+	fake_end(agent_of(fixture), running.out, 8);
+	assert_int_equal(fixture->agent.lost, 0);
+	close_callers(&running.callers);
+}
+
+/* A refused request has started no streams, so nothing is kept for them. */
+static void test_refused_without_a_reader(void **state)
+{
+	struct fixture *fixture = *state;
+	struct running running;
+
+	run(fixture, &running);
+	for (int i = 0; i < 3; i++) {
+		struct asker asker;
+		struct callers callers = make_callers();
+		close_fd(&callers.out);
+		close_fd(&callers.err);
+		assert_int_equal(exec(fixture, running.container, &callers, &asker), 0);
+		fake_quiet(agent_of(fixture));
+		fake_answer(agent_of(fixture), MESSAGE_EXECUTE_PROCESS, fixture->agent.frame.id,
+		            "{\"Result\":-2147467259,\"ErrorMessage\":\"no such file\"}");
+		assert_true(asker.failed);
+		close_callers(&callers);
+	}
+	assert_int_equal(fixture->agent.bridge.channel.ghosts, 0);
+	fake_quiet(agent_of(fixture));
+	close_callers(&running.callers);
+}
+
+/* The exit and the refused start may be answered in any order. */
+static void test_deleted_while_starting(void **state)
+{
+	struct fixture *fixture = *state;
+
+	for (int exit_first = 0; exit_first < 2; exit_first++) {
+		struct fault fault = FAULT_NULL;
+		struct asker starter, deleter;
+		struct running running = { .callers = make_callers() };
+		running.container = create(fixture, "c", &running.callers, NULL, false);
+		running.wait = expect_wait(fixture, 7);
+		fresh(&starter);
+		fresh(&deleter);
+		assert_int_equal(task_start(running.container, &starter.request, &fault), 0);
+		uint64_t call = fake_expect(agent_of(fixture), MESSAGE_EXECUTE_PROCESS);
+		assert_int_equal(task_delete(running.container, true, &deleter.request, &fault), 0);
+		(void)fake_expect(agent_of(fixture), MESSAGE_SIGNAL_PROCESS);
+		if (exit_first)
+			exit_reply(fixture, running.wait, 137, -1, -1);
+		fake_answer(agent_of(fixture), MESSAGE_EXECUTE_PROCESS, call,
+		            "{\"Result\":-2147467259,\"ErrorMessage\":\"was killed\"}");
+		assert_int_equal(starter.answers, 1);
+		assert_true(starter.failed);
+		/* Killed again, perhaps; but no stream is ended that the agent does not have. */
+		do
+			fake_read(agent_of(fixture));
+		while (fixture->agent.frame.type == MESSAGE_SIGNAL_PROCESS);
+		assert_int_equal(fixture->agent.frame.type, MESSAGE_DELETE_CONTAINER_STATE);
+		fake_answer(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE,
+		            fixture->agent.frame.id, "{\"Result\":0}");
+		assert_int_equal(deleter.answers, 1);
+		assert_false(deleter.failed);
+		assert_null(fixture->task.containers);
+		close_callers(&running.callers);
+	}
+}
+
 static void test_exec_refused(void **state)
 {
 	struct fixture *fixture = *state;
@@ -1119,6 +1205,9 @@ int main(void)
 		TEST(test_terminal_with_a_stranger),
 		TEST(test_log_before_exit),
 		TEST(test_exec),
+		TEST(test_reader_gone_before_the_start),
+		TEST(test_refused_without_a_reader),
+		TEST(test_deleted_while_starting),
 		TEST(test_exec_refused),
 		TEST(test_unclaimed_execs_are_few),
 		TEST(test_create_fails),
