@@ -31,6 +31,8 @@ class Agent:
             self.connect()
             self.pid = watch.eventually(lambda: watch.children(self.popen.pid), 5, "hvagent")[0]
             self.mounts = self.all_mounts()
+            # accept() returns before the agent has done its part.
+            watch.eventually(lambda: "anon_inode:[eventfd]" in watch.fds(self.pid), 5, "the channel")
             self.start = self.state()
         except BaseException:
             self.kill()
@@ -119,7 +121,7 @@ class Agent:
         return {
             # Its namespace is private: what others mount does not show, only what they unmount.
             "mounts": sorted(self.all_mounts() - self.mounts),
-            "fds": sorted(link.split(":")[0] for link in fds),
+            "fds": sorted(link if link.startswith("anon") else link.split(":")[0] for link in fds),
             "children": [watch.describe(pid) for pid in watch.descendants(self.pid)],
             "cgroups": sorted(watch.cgroups(self.place.token)),
         }
