@@ -14,6 +14,9 @@
 #include "shim/remains.h"
 
 #include <string.h>
+#include <time.h>
+
+#define CREATION_LIMIT 10000    /* milliseconds that a forced deletion waits for a creation */
 
 /* The partition does not know the container: its create was killed, or somebody was faster. */
 static void end_empty_partition(struct client *client, const struct container_record *record)
@@ -72,6 +75,22 @@ static int delete_unrecorded(struct state *state, const char *id)
 	return error == -ENOENT ? 0 : error;
 }
 
+/*
+ * What is being created is there in a moment, or its creation was killed and the kernel is still at
+ * it. A lock cannot be polled for.
+ */
+static int hold(struct state *state, const char *id, bool force, int *ret_fd, struct fault *fault)
+{
+	static const struct timespec step = { .tv_nsec = 5000000 };
+	int error = state_container_hold(state, id, ret_fd, fault);
+
+	for (int tries = CREATION_LIMIT / 5; error == -EBUSY && force && tries; tries--) {
+		nanosleep(&step, NULL);
+		error = state_container_hold(state, id, ret_fd, fault);
+	}
+	return error;
+}
+
 struct delete_options {
 	bool force;
 };
@@ -92,7 +111,7 @@ static int verb_delete(struct cli *cli, void *options, int argc, char **argv, st
 	struct bundle bundle = BUNDLE_NULL;
 	struct fault ignored;
 	cleanup_close int directory = -1;
-	int error = state_container_hold(state, id, &directory, fault);
+	int error = hold(state, id, force, &directory, fault);
 
 	if (error < 0)
 		return error == -ENOENT && force ? 0 : error;

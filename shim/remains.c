@@ -161,25 +161,33 @@ static int end_partition(const struct partition_record *partition, const char *c
 	return ends(partition->agent_pid, partition->agent_start_time) ? 0 : -EBUSY;
 }
 
-int remains_remove(struct state *state, const struct container_record *record)
+static int remove_all(struct state *state, const char *partition, const char *cgroup)
 {
 	struct arena arena = ARENA(JSON_ARENA);
-	struct partition_record partition = { 0 };
+	struct partition_record record = { 0 };
 	struct fault ignored;
-	cleanup_free char *cgroup = NULL;
-	/* Without a record of the partition there never was a container, nor was one made with a path
-	 * that is none. */
-	int error = cgroup_path_resolve(record->cgroups_path, record->id, &cgroup, &ignored);
-	if (error == -ENOMEM)
-		return error;
-	(void)state_partition_load(state, record->partition, &arena, &partition, &ignored);
-	error = end_partition(&partition, cgroup);
+	/* Without a record there never was a container. */
+	(void)state_partition_load(state, partition, &arena, &record, &ignored);
+	int error = end_partition(&record, cgroup);
 	arena_free(&arena);
 	if (!error)
 		error = remove_cgroups(cgroup);
 	if (!error)
-		error = remains_remove_partition(state, record->partition);
+		error = remains_remove_partition(state, partition);
 	return error == -ENOENT ? 0 : error;
+}
+
+int remains_remove(struct state *state, const struct container_record *record)
+{
+	struct fault ignored;
+	cleanup_free char *cgroup = NULL;
+	/* No container was made with a path that is none. */
+	int error = cgroup_path_resolve(record->cgroups_path, record->id, &cgroup, &ignored);
+	if (error == -ENOMEM)
+		return error;
+	error = remove_all(state, record->partition, cgroup);
+	/* A partition whose starter was killed ends when it finds out, but now it has a record. */
+	return error == -EBUSY ? remove_all(state, record->partition, cgroup) : error;
 }
 
 int remains_remove_partition(struct state *state, const char *id)
@@ -187,7 +195,8 @@ int remains_remove_partition(struct state *state, const char *id)
 	struct arena arena = ARENA(JSON_ARENA);
 	struct partition_record record = { 0 };
 	struct fault ignored;
-	int error = state_partition_await(state, id);
+	cleanup_close int held = -1;
+	int error = state_partition_hold(state, id, &held);
 	if (error < 0)
 		return error;
 	error = state_partition_load(state, id, &arena, &record, &ignored);

@@ -67,13 +67,14 @@ struct sandbox {
 
 /* Ready */
 
-static void tell_ready(struct sandbox *sandbox, const char *text, size_t size)
+/* False when whoever started us has gone. */
+static bool tell_ready(struct sandbox *sandbox, const char *text, size_t size)
 {
 	if (sandbox->ready_fd < 0)
-		return;
-	if (write(sandbox->ready_fd, text, size) < 0)
-		log_debug("nobody waits for the partition any more");
+		return true;
+	bool told = write(sandbox->ready_fd, text, size) > 0;
 	close_fd(&sandbox->ready_fd);
+	return told;
 }
 
 static void tell_failed(struct sandbox *sandbox, const char *text)
@@ -81,7 +82,7 @@ static void tell_failed(struct sandbox *sandbox, const char *text)
 	char line[FAULT_TEXT + 1];
 	int n = snprintf(line, sizeof(line), "%s\n", text);
 
-	tell_ready(sandbox, line, min_size((size_t)n, sizeof(line) - 1));
+	(void)tell_ready(sandbox, line, min_size((size_t)n, sizeof(line) - 1));
 }
 
 /* The end */
@@ -89,12 +90,17 @@ static void tell_failed(struct sandbox *sandbox, const char *text)
 /* From here on the id may be in use again: nothing is removed by name any more. */
 static void remove_directory(struct sandbox *sandbox)
 {
+	const char *id = sandbox->options->id;
+
 	if (sandbox->directory_fd < 0)
 		return;
+	bool ours = state_partition_is(&sandbox->state, id, sandbox->directory_fd);
+	if (!ours)
+		sandbox->server.listener.owns_path = sandbox->bridge.listener.owns_path = false;
 	server_close_socket(&sandbox->server);
 	bridge_close_socket(&sandbox->bridge);
 	close_fd(&sandbox->directory_fd);
-	int r = state_partition_remove(&sandbox->state, sandbox->options->id);
+	int r = ours ? state_partition_remove(&sandbox->state, id) : 0;
 	if (r < 0)
 		log_warning("remove %s: %s", sandbox->directory, errno_text(r));
 }
@@ -243,7 +249,11 @@ static void on_ready(struct bridge *bridge)
 
 	if (!sandbox->shutting_down)
 		timer_set(&sandbox->limit, sandbox->task.containers ? 0 : IDLE_LIMIT);
-	tell_ready(sandbox, "", 1);
+	if (!tell_ready(sandbox, "", 1) && !sandbox->task.containers) {
+		log_info("nobody waits for the partition any more");
+		end(sandbox);
+		return;
+	}
 	task_connected(&sandbox->task);
 }
 

@@ -249,12 +249,17 @@ static int entry_remove(struct state *state, const struct kind *kind, const char
 		close(fd);
 		return r;
 	}
+	/* Those who look whether it is a leftover wait, if they have not just found that. */
+	(void)entry_lock(fd, LOCK_EX | LOCK_NB);
 	for (struct dirent *entry; (entry = readdir(directory));) {
 		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
 			(void)unlinkat(fd, entry->d_name, 0);
 	}
+	/* Somebody else may have removed it meanwhile, and a third one made it anew. */
+	r = !entry_is(state, path, fd) ? -ENOENT :
+		unlinkat(state->root_fd, path, AT_REMOVEDIR) < 0 ? -errno : 0;
 	closedir(directory);
-	return unlinkat(state->root_fd, path, AT_REMOVEDIR) < 0 ? -errno : 0;
+	return r;
 }
 
 /* Records */
@@ -377,12 +382,16 @@ int state_container_hold(struct state *state, const char *id, int *ret_fd, struc
 		          "cannot delete container \"%s\": it is being created", id);
 }
 
-bool state_container_is(struct state *state, const char *id, int directory_fd)
+static bool named(struct state *state, const struct kind *kind, const char *id, int fd)
 {
 	char path[ENTRY_PATH];
 
-	return entry_path(&container_kind, id, path, NULL) == 0 &&
-	       entry_is(state, path, directory_fd);
+	return entry_path(kind, id, path, NULL) == 0 && entry_is(state, path, fd);
+}
+
+bool state_container_is(struct state *state, const char *id, int directory_fd)
+{
+	return named(state, &container_kind, id, directory_fd);
 }
 
 int state_container_open(struct state *state, const char *id, int *ret_fd, struct fault *fault)
@@ -419,12 +428,23 @@ int state_partition_open(struct state *state, const char *id, int *ret_fd, struc
 	return entry_open(state, &partition_kind, id, ret_fd, fault);
 }
 
-int state_partition_await(struct state *state, const char *id)
+int state_partition_hold(struct state *state, const char *id, int *ret_fd)
 {
-	cleanup_close int fd = -1;
-	int r = entry_open(state, &partition_kind, id, &fd, NULL);
+	int r = entry_open(state, &partition_kind, id, ret_fd, NULL);
 
-	return r < 0 ? r : entry_lock(fd, LOCK_SH);
+	if (r < 0)
+		return r;
+	r = entry_lock(*ret_fd, LOCK_EX);
+	if (r == 0 && !state_partition_is(state, id, *ret_fd))
+		r = -ENOENT;
+	if (r < 0)
+		close_fd(ret_fd);
+	return r;
+}
+
+bool state_partition_is(struct state *state, const char *id, int directory_fd)
+{
+	return named(state, &partition_kind, id, directory_fd);
 }
 
 int state_partition_remove(struct state *state, const char *id)

@@ -68,12 +68,15 @@ int state_container_save(int directory_fd, const struct container_record *record
 /* Names of all containers or partitions, sorted, in the arena. kind: "containers", "partitions". */
 int state_names(struct state *state, const char *kind, struct arena *arena, struct str_list *ret);
 
-/* Others wait in state_partition_await() until the fd is closed. */
+/* Others wait in state_partition_hold() until the fd is closed. */
 int state_partition_make(struct state *state, const char *id, int *ret_fd, struct fault *fault);
 int state_partition_open(struct state *state, const char *id, int *ret_fd, struct fault *fault);
-/* Until nobody is starting it; -ENOENT: it is not there. */
-int state_partition_await(struct state *state, const char *id);
+/* For its removal: waits until nobody is starting or removing it. -ENOENT: it is not there, or is a
+ * new one by now. */
+int state_partition_hold(struct state *state, const char *id, int *ret_fd);
 int state_partition_remove(struct state *state, const char *id);
+/* As state_container_is(). */
+bool state_partition_is(struct state *state, const char *id, int directory_fd);
 int state_partition_load(struct state *state, const char *id, struct arena *arena,
                          struct partition_record *ret, struct fault *fault);
 int state_partition_save(int directory_fd, const struct partition_record *record);

@@ -11,6 +11,7 @@ import os
 import pathlib
 import random
 import resource
+import signal
 import socket
 import struct
 import subprocess
@@ -362,3 +363,107 @@ def test_closed_standard_streams(hv, rootfs, place, closed):
             assert result.stderr == (b"" if "2>&-" in closed else b"err\n")
             assert result.returncode == 0
         assert result.returncode == 0 or "logs" in words or "state" in words
+
+
+# Races
+
+def together(hv, *commands):
+    """Runs them at once; their statuses."""
+    with open(hv.place.path / "together", "ab") as err:
+        processes = [hv.popen(*command, stdout=err, stderr=err) for command in commands]
+        return [process.wait(10) for process in processes]
+
+
+def test_several_at_once(hv, rootfs):
+    """One creates, one starts, and all delete."""
+    bundle = hv.bundle(container.config("sleep", "1000", rootfs=rootfs))
+    for _ in range(5 * ROUNDS):
+        cid = hv.new_id()
+        assert sorted(together(hv, *[("create", "--bundle", bundle, cid)] * 4)) == [0, 1, 1, 1]
+        assert sorted(together(hv, *[("start", cid)] * 3)) == [0, 1, 1]
+        assert together(hv, *[("delete", "--force", cid)] * 4) == [0] * 4
+        hv.fails("state", cid)
+
+
+def test_deleted_at_any_time(hv, rootfs, place):
+    """delete --force while run, start and exec are under way: they end, with a status of their own."""
+    bundle = hv.bundle(container.config("sleep", "1000", rootfs=rootfs))
+    for number in range(20 * ROUNDS):
+        cid = hv.new_id()
+        delay = random.Random(number).uniform(0, 0.03)
+        run = hv.popen("run", "--bundle", bundle, cid)
+        time.sleep(delay)
+        hv.run("delete", "--force", cid)
+        if run.poll() is None:
+            # It had not begun to create it.
+            watch.eventually(lambda: run.poll() is not None or
+                             hv.run("delete", "--force", cid, status=None))
+        assert run.wait(5) in (137, 1)
+        assert run.returncode == 137 or run.stderr.read().count(b"\n") == 1
+
+        hv.run("run", "-d", "--bundle", bundle, cid)
+        runs = [hv.popen("exec", cid, "sleep", "1000") for _ in range(3)]
+        time.sleep(delay / 4)
+        hv.run("delete", "--force", cid)
+        assert {process.wait(5) for process in runs} <= {137, 255}
+
+
+def test_pod_that_ends_while_it_is_joined(hv, rootfs, place):
+    bundle = hv.bundle(container.config("sleep", "1000", rootfs=rootfs))
+    for number in range(20 * ROUNDS):
+        first, second = hv.new_id(), hv.new_id()
+        hv.run("run", "-d", "--bundle", bundle, first)
+        with open(place.path / "err", "w+b") as err:
+            delete = hv.popen("delete", "--force", first, stdout=err, stderr=err)
+            time.sleep(random.Random(number).uniform(0, 0.015))
+            join = hv.popen("run", "-d", "--pod", first, "--bundle", bundle, second, stdout=err,
+                            stderr=err)
+            assert delete.wait(5) == 0
+            if join.wait(5):
+                hv.fails("state", second)
+                continue
+        assert hv.status(second) == "running"
+        # Its first container has gone, and its name is no reason to share it.
+        if (hv.root / "partitions" / first).exists():
+            assert "other containers" in hv.fails("run", "--bundle", bundle, first)
+        hv.run("delete", "--force", second)
+
+
+def test_new_container_of_the_id_is_left_alone(hv, rootfs):
+    """A run in the foreground whose container was deleted does not delete the next one."""
+    bundle = hv.bundle(container.config("sleep", "1000", rootfs=rootfs))
+    for _ in range(10 * ROUNDS):
+        cid = hv.new_id()
+        run = hv.popen("run", "--bundle", bundle, cid)
+        watch.eventually(lambda: '"running"' in hv.run("state", cid, status=None).stdout)
+        os.kill(run.pid, signal.SIGSTOP)
+        hv.run("delete", "--force", cid)
+        hv.run("run", "-d", "--bundle", bundle, cid)
+        os.kill(run.pid, signal.SIGCONT)
+        assert run.wait(5) == 137
+        assert hv.status(cid) == "running"
+        hv.run("delete", "--force", cid)
+
+
+def test_paused_when_something_dies(hv, rootfs):
+    for kind in ("sandbox", "agent", "proxy", None):
+        cid = hv.create(container.config("sleep", "1000", rootfs=rootfs))
+        hv.run("start", cid)
+        hv.run("pause", cid)
+        if kind:
+            assert kill_all(kind, 0)
+        hv.run("delete", "--force", cid)
+        watch.eventually(lambda: not hv.place.remains(), 2)
+
+
+def test_starter_killed(hv, rootfs, place):
+    """A partition that nobody waits for any more ends by itself, long before its limit."""
+    bundle = hv.bundle(container.config("true", rootfs=rootfs))
+    for number in range(20 * ROUNDS):
+        cid = hv.new_id()
+        run = hv.popen("create", "--bundle", bundle, cid)
+        time.sleep(random.Random(number).uniform(0, 0.008))
+        run.kill()
+        run.wait()
+        hv.run("delete", "--force", cid)
+        watch.eventually(lambda: not place.remains(), 2)
