@@ -22,6 +22,8 @@ static struct {
 	int fd;
 	enum log_format format;
 	enum log_level level;
+	uint64_t written, limit;
+	void (*full)(void);
 } state = { .fd = STDERR_FILENO, .format = LOG_FORMAT_TEXT, .level = LOG_LEVEL_INFO };
 
 /* By level; then the other names by which one may ask for it. */
@@ -42,6 +44,14 @@ void log_init(int fd, enum log_format format, enum log_level level)
 	state.fd = fd;
 	state.format = format;
 	state.level = level;
+	state.full = NULL;
+}
+
+void log_limit(uint64_t bytes, void (*full)(void))
+{
+	state.written = 0;
+	state.limit = bytes;
+	state.full = full;
 }
 
 int log_level_parse(const char *text, enum log_level *ret)
@@ -113,6 +123,11 @@ void log_write(enum log_level level, const char *format, ...)
 	end += (size_t)rest;
 	while (write(state.fd, line, end) < 0 && errno == EINTR)
 		;
+	state.written += end;
+	if (state.full && state.written >= state.limit) {
+		state.written = 0;
+		state.full();
+	}
 out:
 	errno = saved;
 }

@@ -33,6 +33,7 @@
 #define SHUTDOWN_LIMIT 5000     /* milliseconds for the agent to remove its containers */
 #define RECONNECT_LIMIT 30000   /* milliseconds without a connection to an agent that lives */
 #define OUTPUT_MAX (1u << 20)   /* bytes of agent.log; then it becomes agent.log.1 */
+#define LOG_MAX (1u << 20)      /* of sandbox.log likewise, as much of it is the guest's doing */
 #define LAST_LINE 200
 
 struct options {
@@ -443,6 +444,35 @@ static int leave_caller(const struct options *options)
 	return chdir("/") < 0 ? -errno : 0;
 }
 
+/* The log has no argument to find it by. */
+static struct sandbox *logging;
+
+static int open_log(struct sandbox *sandbox);
+
+static void rotate_log(void)
+{
+	if (logging->directory_fd < 0)
+		return;
+	(void)renameat(logging->directory_fd, "sandbox.log", logging->directory_fd, "sandbox.log.1");
+	(void)open_log(logging);
+}
+
+/* What cannot be opened anew goes on where it was. */
+static int open_log(struct sandbox *sandbox)
+{
+	int fd = openat(sandbox->directory_fd, "sandbox.log",
+	                O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd >= 0) {
+		close_fd(&sandbox->log_fd);
+		sandbox->log_fd = fd;
+	}
+	logging = sandbox;
+	log_init(sandbox->log_fd, LOG_FORMAT_TEXT,
+	         sandbox->options->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	log_limit(LOG_MAX, rotate_log);
+	return sandbox->log_fd;
+}
+
 static int open_state(struct sandbox *sandbox, struct fault *fault)
 {
 	const struct options *options = sandbox->options;
@@ -458,12 +488,8 @@ static int open_state(struct sandbox *sandbox, struct fault *fault)
 	if (!sandbox->directory)
 		return fault_errno(fault, -ENOMEM, "partition");
 	snprintf(sandbox->directory, size, "%s/partitions/%s", sandbox->state.root, options->id);
-	sandbox->log_fd = openat(sandbox->directory_fd, "sandbox.log",
-	                         O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (sandbox->log_fd < 0)
+	if (open_log(sandbox) < 0)
 		return fault_errno(fault, -errno, "%s/sandbox.log", sandbox->directory);
-	log_init(sandbox->log_fd, LOG_FORMAT_TEXT,
-	         options->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
 	return 0;
 }
 

@@ -87,6 +87,32 @@ static void test_long(void **state)
 	assert_string_equal(line + strlen(line) - 8, "\\u0001\"\n");
 }
 
+static int fulls, other_fd;
+
+static void full(void)
+{
+	fulls++;
+	log_init(other_fd, LOG_FORMAT_TEXT, LOG_LEVEL_INFO);
+	log_limit(500, full);
+	log_info("goes on here");
+}
+
+static void test_limit(void **state)
+{
+	int fd = (int)(intptr_t)*state;
+
+	other_fd = memfd_create("other", MFD_CLOEXEC);
+	log_init(fd, LOG_FORMAT_TEXT, LOG_LEVEL_INFO);
+	log_limit(200, full);
+	fulls = 0;
+	for (int i = 0; i < 3; i++)
+		log_info("twenty bytes of text");
+	assert_int_equal(fulls, 1);
+	assert_null(strstr(logged(fd), "goes on here"));
+	assert_non_null(strstr(logged(other_fd), "goes on here"));
+	close(other_fd);
+}
+
 static void test_levels(void **state)
 {
 	static const struct {
@@ -144,6 +170,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_json, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_levels, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limit, setup, teardown),
 		cmocka_unit_test(test_time),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
