@@ -161,16 +161,23 @@ static int send_call(struct bridge *bridge, struct bridge_call *call, uint32_t t
 	return 0;
 }
 
-int bridge_send(struct bridge *bridge, struct bridge_call *call, uint32_t type,
-                const struct json_type *table, const void *request, bridge_answer_fn *answer,
-                struct fault *fault)
+int bridge_check(const struct bridge *bridge, struct fault *fault)
 {
 	if (bridge->gone)
 		return fault_set(fault, -ENOTCONN, HRESULT_FAIL,
 		                 "the partition has ended: its agent %s", bridge->gone);
 	if (!bridge->ready)
 		return fault_set(fault, -ENOTCONN, HRESULT_FAIL, "the agent is not connected");
-	return send_call(bridge, call, type, table, request, answer, fault);
+	return 0;
+}
+
+int bridge_send(struct bridge *bridge, struct bridge_call *call, uint32_t type,
+                const struct json_type *table, const void *request, bridge_answer_fn *answer,
+                struct fault *fault)
+{
+	int r = bridge_check(bridge, fault);
+
+	return r < 0 ? r : send_call(bridge, call, type, table, request, answer, fault);
 }
 
 void bridge_abandon(struct bridge *bridge, struct bridge_call *call)

@@ -80,6 +80,8 @@ void bridge_deinit(struct bridge *bridge);
 int bridge_send(struct bridge *bridge, struct bridge_call *call, uint32_t type,
                 const struct json_type *table, const void *request, bridge_answer_fn *answer,
                 struct fault *fault);
+/* Whether requests can be sent now. */
+int bridge_check(const struct bridge *bridge, struct fault *fault);
 /* The answer is of no interest any more; the call may go. */
 void bridge_abandon(struct bridge *bridge, struct bridge_call *call);
 /* The first of count stream ids that were never used. */

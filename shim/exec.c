@@ -278,8 +278,14 @@ static int perform(const struct exec_options *options, struct client *client, co
 	};
 	if (options->detach)
 		return background(&attachment, options, (pid_t)reply.host_pid, fault);
-	if (options->pid_file && (error = pid_file_write(options->pid_file, getpid(), fault)) < 0)
+	if (options->pid_file)
+		error = pid_file_write(options->pid_file, getpid(), fault);
+	if (error < 0) {
+		/* It runs; attached, it goes with us. */
+		struct fault ignored;
+		attach(&attachment, getpid(), &ignored);
 		return error;
+	}
 	return foreground(&attachment, fault);
 }
 

@@ -148,7 +148,9 @@ static void exited(struct process *process, uint32_t exit_code, const char *when
 
 	process->exit_code = exit_code;
 	process->state = PROCESS_REAPED;
-	if (when && strlen(when) < TIME_TEXT) {
+	/* It is shown to people, and comes from the guest. */
+	size_t size = when ? strspn(when, "0123456789-:.TZ") : 0;
+	if (size && size < TIME_TEXT && !when[size]) {
 		snprintf(process->exited_at, TIME_TEXT, "%s", when);
 	} else {
 		clock_gettime(CLOCK_REALTIME, &now);

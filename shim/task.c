@@ -347,6 +347,7 @@ static void on_started(struct bridge_call *call, const void *answer, const struc
 {
 	struct task_request *request = container_of(call, struct task_request, call);
 	struct container *container = request->container;
+	struct task *task = container->task;
 	const struct execute_reply *reply = answer;
 
 	container->starting = false;
@@ -355,7 +356,11 @@ static void on_started(struct bridge_call *call, const void *answer, const struc
 		return;
 	}
 	launch_failed(container->init, reply);
-	if (!container->deleted) {
+	if (!container->deleted && !task->bridge->ready && !task->dead) {
+		/* Perhaps it runs. When the agent is back, it is killed. */
+		container->init->state = PROCESS_RUNNING;
+		container->doomed = true;
+	} else if (!container->deleted) {
 		/* There is no second try: its init has ended, or is in no state to be used. */
 		task_kill(container->init);
 		process_gone(container->init, EXIT_NOT_STARTED);
@@ -371,8 +376,13 @@ static void on_started(struct bridge_call *call, const void *answer, const struc
 
 int task_start(struct container *container, struct task_request *request, struct fault *fault)
 {
+	/* Its streams are for the start that takes place. */
+	int r = bridge_check(container->task->bridge, fault);
+
+	if (r < 0)
+		return r;
 	task_hold(request, container);
-	int r = launch(container->init, container->fd, container->terminal, NULL, request,
+	r = launch(container->init, container->fd, container->terminal, NULL, request,
 	               on_started, fault);
 
 	if (r < 0)
@@ -573,6 +583,9 @@ void task_connected(struct task *task)
 		process_watch(c->init);
 		for (struct process *p = c->processes; p; p = p->next)
 			process_watch(p);
+		if (c->doomed)
+			task_kill(c->init);
+		c->doomed = false;
 		/* Asks the agent, and so leaves the list as it is. */
 		delete_step(c);
 	}

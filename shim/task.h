@@ -76,6 +76,7 @@ struct container {
 	bool deleted;                   /* not in the list any more */
 	bool known;                     /* to the agent */
 	bool paused, starting;
+	bool doomed;                    /* nobody knows whether it was started */
 	char created[TIME_TEXT];
 	int fd[STDIO_COUNT];            /* kept for the init until its start */
 	bool terminal;

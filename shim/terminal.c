@@ -22,7 +22,7 @@ static int saved_fd = -1;
 void terminal_restore(void)
 {
 	if (saved_fd >= 0)
-		tcsetattr(saved_fd, TCSADRAIN, &saved);
+		tcsetattr(saved_fd, TCSANOW, &saved);
 	saved_fd = -1;
 }
 

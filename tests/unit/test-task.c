@@ -651,6 +651,89 @@ static void test_refused_without_a_reader(void **state)
 	close_callers(&running.callers);
 }
 
+/* Then it may run, without anybody at its streams: it is killed as soon as that can be said. */
+static void test_connection_lost_while_starting(void **state)
+{
+	struct fixture *fixture = *state;
+	struct fault fault = FAULT_NULL;
+	struct asker starter, deleter;
+	struct running running = { .callers = make_callers() };
+
+	running.container = create(fixture, "c", &running.callers, NULL, false);
+	(void)expect_wait(fixture, 7);
+	fresh(&starter);
+	assert_int_equal(task_start(running.container, &starter.request, &fault), 0);
+	(void)fake_expect(agent_of(fixture), MESSAGE_EXECUTE_PROCESS);
+	close_fd(&fixture->agent.fd);
+	fake_spin(agent_of(fixture));
+	assert_true(starter.failed);
+	expect_end(running.callers.out);
+	assert_int_equal(task_start(running.container, &starter.request, &fault), -ENOTCONN);
+	fresh(&deleter);
+	assert_int_equal(task_delete(running.container, false, &deleter.request, &fault), -EBUSY);
+	assert_int_equal(task_delete(running.container, true, &deleter.request, &fault), 0);
+	assert_int_equal(deleter.answers, 0);
+
+	fake_negotiate(agent_of(fixture));
+	uint64_t wait = expect_wait(fixture, 7);
+	(void)fake_expect(agent_of(fixture), MESSAGE_SIGNAL_PROCESS);
+	exit_reply(fixture, wait, 137, 0, 0);
+	do
+		fake_read(agent_of(fixture));
+	while (fixture->agent.frame.type == MESSAGE_SIGNAL_PROCESS);
+	assert_int_equal(fixture->agent.frame.type, MESSAGE_DELETE_CONTAINER_STATE);
+	fake_answer(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE, fixture->agent.frame.id,
+	            "{\"Result\":0}");
+	assert_int_equal(deleter.answers, 1);
+	assert_false(deleter.failed);
+	close_callers(&running.callers);
+}
+
+/* A start without a connection fails and can be tried again. */
+static void test_start_without_a_connection(void **state)
+{
+	struct fixture *fixture = *state;
+	struct fault fault = FAULT_NULL;
+	struct asker starter;
+	struct running running = { .callers = make_callers() };
+
+	running.container = create(fixture, "c", &running.callers, NULL, false);
+	(void)expect_wait(fixture, 7);
+	close_fd(&fixture->agent.fd);
+	fake_spin(agent_of(fixture));
+	fresh(&starter);
+	assert_int_equal(task_start(running.container, &starter.request, &fault), -ENOTCONN);
+	fake_negotiate(agent_of(fixture));
+	start(fixture, &running);
+	data(fixture, running.out, "all there\n");
+	expect_text(running.callers.out, "all there\n");
+	close_callers(&running.callers);
+}
+
+/* What the guest says of time is shown to people. */
+static void test_odd_times(void **state)
+{
+	static const char *const times[] = {
+		"\\u001b[2J", "", "2026-11-22T00:00:00.000000001Z and more of it", "now",
+	};
+	struct fixture *fixture = *state;
+
+	for (size_t i = 0; i < array_size(times); i++) {
+		char id[4], text[200];
+		struct callers callers = make_callers();
+		snprintf(id, sizeof(id), "c%zu", i);
+		struct container *container = create(fixture, id, &callers, NULL, false);
+		uint64_t wait = expect_wait(fixture, 7);
+		snprintf(text, sizeof(text), "{\"Result\":0,\"ExitCode\":1,\"ExitedAt\":\"%s\"}",
+		         times[i]);
+		fake_answer(agent_of(fixture), MESSAGE_WAIT_FOR_PROCESS, wait, text);
+		assert_int_equal(container_status(container), CONTAINER_STOPPED);
+		assert_int_equal(strlen(container->init->exited_at), TIME_TEXT - 1);
+		assert_int_equal(container->init->exited_at[4], '-');
+		close_callers(&callers);
+	}
+}
+
 /* The exit and the refused start may be answered in any order. */
 static void test_deleted_while_starting(void **state)
 {
@@ -1207,6 +1290,9 @@ int main(void)
 		TEST(test_exec),
 		TEST(test_reader_gone_before_the_start),
 		TEST(test_refused_without_a_reader),
+		TEST(test_connection_lost_while_starting),
+		TEST(test_start_without_a_connection),
+		TEST(test_odd_times),
 		TEST(test_deleted_while_starting),
 		TEST(test_exec_refused),
 		TEST(test_unclaimed_execs_are_few),
