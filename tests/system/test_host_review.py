@@ -432,13 +432,13 @@ def test_pod_that_ends_while_it_is_joined(hv, rootfs, place):
 def test_pid_file_that_cannot_be_written(hv, rootfs, place, sleeper):
     """What was started for it does not stay."""
     bundle = hv.bundle(container.config("sleep", "1000", rootfs=rootfs))
-    before = hv.run("ps", sleeper, "--format", "json").stdout
+    before = hv.run("ps", "--format", "json", sleeper).stdout
     for words in (("create", "--bundle", bundle), ("run", "--bundle", bundle),
                   ("run", "-d", "--bundle", bundle)):
         hv.fails(*words, "--pid-file", "/nonexistent/pid", hv.new_id())
     for words in (("exec",), ("exec", "-d")):
         hv.fails(*words, "--pid-file", "/nonexistent/pid", sleeper, "sleep", "1000", status=255)
-    watch.eventually(lambda: hv.run("ps", sleeper, "--format", "json").stdout == before)
+    watch.eventually(lambda: hv.run("ps", "--format", "json", sleeper).stdout == before)
     assert [entry["id"] for entry in hv.list()] == [sleeper]
 
 
