@@ -57,6 +57,7 @@ struct sandbox {
 	struct server server;
 	struct timer limit;             /* one of the limits above */
 	int ready_fd;
+	struct source starter;          /* ready_fd, until it is told */
 	int output_fd;                  /* agent.log */
 	uint64_t output_size;
 	char last_line[LAST_LINE];      /* that the agent said */
@@ -74,6 +75,7 @@ static bool tell_ready(struct sandbox *sandbox, const char *text, size_t size)
 	if (sandbox->ready_fd < 0)
 		return true;
 	bool told = write(sandbox->ready_fd, text, size) > 0;
+	source_deinit(&sandbox->starter);
 	close_fd(&sandbox->ready_fd);
 	return told;
 }
@@ -191,6 +193,18 @@ static int on_partition_exit(struct source *source, uint32_t got)
 	return 0;
 }
 
+/* Nobody else knows yet that there is a partition. */
+static int on_starter_gone(struct source *source, uint32_t got)
+{
+	(void)got;
+	struct sandbox *sandbox = container_of(source, struct sandbox, starter);
+
+	log_info("nobody waits for the partition any more");
+	source_deinit(source);
+	end(sandbox);
+	return 0;
+}
+
 /* The agent's words */
 
 static void keep_last_line(struct sandbox *sandbox, const char *text, size_t size)
@@ -250,9 +264,8 @@ static void on_ready(struct bridge *bridge)
 
 	if (!sandbox->shutting_down)
 		timer_set(&sandbox->limit, sandbox->task.containers ? 0 : IDLE_LIMIT);
-	if (!tell_ready(sandbox, "", 1) && !sandbox->task.containers) {
-		log_info("nobody waits for the partition any more");
-		end(sandbox);
+	if (!tell_ready(sandbox, "", 1)) {
+		(void)on_starter_gone(&sandbox->starter, 0);
 		return;
 	}
 	task_connected(&sandbox->task);
@@ -506,6 +519,10 @@ static int start_loop(struct sandbox *sandbox, struct fault *fault)
 		r = signals_init(&sandbox->signals, &sandbox->loop, &set, on_signal);
 	if (r >= 0)
 		r = timer_init(&sandbox->limit, &sandbox->loop, on_limit);
+	/* That a pipe has no reader any more is an error, which is reported to who wants anything. */
+	if (r >= 0)
+		r = source_init(&sandbox->starter, &sandbox->loop, sandbox->ready_fd, EPOLLPRI,
+		                on_starter_gone);
 	return r < 0 ? fault_errno(fault, r, "event loop") : 0;
 }
 
@@ -581,9 +598,10 @@ static int begin(struct sandbox *sandbox, struct fault *fault)
 	if (r < 0)
 		return r;
 	task_init(&sandbox->task, &sandbox->bridge, &sandbox->partition, &task_ops);
-	r = server_init(&sandbox->server, &sandbox->loop, &sandbox->task, sandbox->directory,
-	                &server_ops, fault);
-	return r < 0 ? r : save_record(sandbox, fault);
+	/* Who can connect to us can read who we are. */
+	r = save_record(sandbox, fault);
+	return r < 0 ? r : server_init(&sandbox->server, &sandbox->loop, &sandbox->task,
+	                               sandbox->directory, &server_ops, fault);
 }
 
 static void sandbox_deinit(struct sandbox *sandbox)
@@ -593,6 +611,7 @@ static void sandbox_deinit(struct sandbox *sandbox)
 	task_deinit(&sandbox->task);
 	source_deinit(&sandbox->exited);
 	source_deinit(&sandbox->output);
+	source_deinit(&sandbox->starter);
 	timer_deinit(&sandbox->limit);
 	signals_deinit(&sandbox->signals);
 	hv_children_remove(&sandbox->children, &sandbox->partition.child);
@@ -627,6 +646,7 @@ int sandbox_main(int argc, char **argv)
 		            .channel = CHANNEL_NULL },
 		.server = SERVER_NULL,
 		.limit = TIMER_NULL,
+		.starter = SOURCE_NULL,
 		.ready_fd = options.ready_fd,
 		.output_fd = -1,
 		.status = EXIT_SUCCESS,

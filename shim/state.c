@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 
 #define RECORD_MAX (1u << 20)
+#define REMOVE_TRIES 20
 
 static const struct json_field container_fields[] = {
 	JSON_FIELD(struct container_record, id, "Id", str, JSON_REQUIRED),
@@ -233,6 +234,19 @@ static int entry_make(struct state *state, const struct kind *kind, const char *
 }
 
 /* Entries hold files and sockets, never folders. */
+static int empty_and_remove(struct state *state, const char *path, DIR *directory)
+{
+	rewinddir(directory);
+	for (struct dirent *entry; (entry = readdir(directory));) {
+		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+			(void)unlinkat(dirfd(directory), entry->d_name, 0);
+	}
+	/* Somebody else may have removed it meanwhile, and a third one made it anew. */
+	if (!entry_is(state, path, dirfd(directory)))
+		return -ENOENT;
+	return unlinkat(state->root_fd, path, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
 static int entry_remove(struct state *state, const struct kind *kind, const char *id)
 {
 	char path[ENTRY_PATH];
@@ -251,13 +265,10 @@ static int entry_remove(struct state *state, const struct kind *kind, const char
 	}
 	/* Those who look whether it is a leftover wait, if they have not just found that. */
 	(void)entry_lock(fd, LOCK_EX | LOCK_NB);
-	for (struct dirent *entry; (entry = readdir(directory));) {
-		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
-			(void)unlinkat(fd, entry->d_name, 0);
-	}
-	/* Somebody else may have removed it meanwhile, and a third one made it anew. */
-	r = !entry_is(state, path, fd) ? -ENOENT :
-		unlinkat(state->root_fd, path, AT_REMOVEDIR) < 0 ? -errno : 0;
+	/* A process whose starter was killed may still be putting its files there. */
+	r = -ENOTEMPTY;
+	for (int tries = REMOVE_TRIES; r == -ENOTEMPTY && tries; tries--)
+		r = empty_and_remove(state, path, directory);
 	closedir(directory);
 	return r;
 }

@@ -291,8 +291,8 @@ static void test_state(void **state)
 	ask(fixture, client, CONTROL_STATE, 3, "{}");
 	expect_answer(fixture, client, CONTROL_STATE, 3, "\"Pid\":4711,\"InitPid\":1007");
 	fake_answer(&fixture->agent, MESSAGE_WAIT_FOR_PROCESS, wait,
-	            "{\"Result\":0,\"ExitCode\":5,\"ExitedAt\":\"then\"}");
-	expect_answer(fixture, proxy, CONTROL_ATTACH, 1, "\"ExitCode\":5,\"ExitedAt\":\"then\"");
+	            "{\"Result\":0,\"ExitCode\":5,\"ExitedAt\":\"2026-11-22\"}");
+	expect_answer(fixture, proxy, CONTROL_ATTACH, 1, "\"ExitCode\":5,\"ExitedAt\":\"2026-11-22\"");
 	ask(fixture, client, CONTROL_STATE, 4, "{}");
 	expect_answer(fixture, client, CONTROL_STATE, 4, "\"Status\":\"stopped\",\"ExitCode\":5");
 	assert_null(strstr(fixture->agent.payload, "\"Pid\""));
