@@ -207,11 +207,15 @@ static int check(const struct exec_options *options, int argc, const struct oci_
 	return oci_process_check(process, fault);
 }
 
-static int ask(struct client *client, const char *id, const struct oci_process *process, int slave,
+static int ask(struct client *client, const char *id, struct oci_process *process, int slave,
                struct control_reply *ret, struct fault *fault)
 {
 	struct buf text = BUF(CONFIG_ENCODED_MAX);
 	bool terminal = process->terminal;
+	/* A program may look at the size before any later message could tell it. */
+	if (terminal)
+		terminal_size(slave >= 0 ? slave : STDOUT_FILENO, &process->console_size.height,
+		              &process->console_size.width);
 	int error = json_encode(&oci_process_type, process, &text, false);
 	if (!error)
 		error = buf_append(&text, "", 1);
@@ -234,8 +238,6 @@ static int ask(struct client *client, const char *id, const struct oci_process *
 		.height = process->console_size.height,
 		.width = process->console_size.width,
 	};
-	if (terminal)
-		terminal_size(fds[1], &request.height, &request.width);
 	error = client_call(client, CONTROL_EXEC, &request, fds, terminal ? 2 : 3, ret, fault);
 	buf_deinit(&text);
 	return error;
@@ -257,7 +259,7 @@ static int background(const struct attachment *attachment, const struct exec_opt
 
 /* Runs the process; slave: the terminal to use instead of the caller's, or -1. */
 static int perform(const struct exec_options *options, struct client *client, const char *id,
-                   const struct oci_process *process, int slave, struct fault *fault)
+                   struct oci_process *process, int slave, struct fault *fault)
 {
 	bool own_terminal = process->terminal && slave < 0;
 	struct control_reply reply = { 0 };

@@ -216,10 +216,15 @@ static int run_create_hooks(struct creation *creation, struct fault *fault)
 static int ask(struct creation *creation, struct fault *fault)
 {
 	const struct container_record *record = &creation->record;
-	const struct oci_process *process = creation->bundle.spec.process;
+	struct oci_process *process = creation->bundle.spec.process;
 	bool log = record->log_path != NULL;
 	int fds[3], count = 0;
 	cleanup_free char *config = NULL;
+	int in = record->terminal && creation->slave >= 0 ? creation->slave : STDIN_FILENO;
+	int out = record->terminal && creation->slave >= 0 ? creation->slave : STDOUT_FILENO;
+	/* A program may look at the size before any later message could tell it. */
+	if (record->terminal)
+		terminal_size(out, &process->console_size.height, &process->console_size.width);
 	int error = bundle_encode(&creation->bundle, &config, fault);
 	if (error < 0)
 		return error;
@@ -239,16 +244,12 @@ static int ask(struct creation *creation, struct fault *fault)
 		.std_out = !log,
 		.std_err = !log && !record->terminal,
 	};
-	int in = record->terminal && creation->slave >= 0 ? creation->slave : STDIN_FILENO;
-	int out = record->terminal && creation->slave >= 0 ? creation->slave : STDOUT_FILENO;
 	if (request.std_in)
 		fds[count++] = in;
 	if (request.std_out)
 		fds[count++] = out;
 	if (request.std_err)
 		fds[count++] = STDERR_FILENO;
-	if (record->terminal)
-		terminal_size(out, &request.height, &request.width);
 	error = client_call(&creation->client, CONTROL_CREATE, &request, fds, (size_t)count,
 	                    &creation->reply, fault);
 	creation->created = !error;

@@ -48,7 +48,7 @@ int terminal_raw(int fd)
 bool terminal_size(int fd, uint16_t *ret_height, uint16_t *ret_width)
 {
 	struct winsize size;
-	if (ioctl(fd, TIOCGWINSZ, &size) < 0)
+	if (ioctl(fd, TIOCGWINSZ, &size) < 0 || !size.ws_row || !size.ws_col)
 		return false;
 	*ret_height = size.ws_row;
 	*ret_width = size.ws_col;
