@@ -426,7 +426,7 @@ void container_init_exited(struct container *container)
 	}
 	container->state = CONTAINER_STOPPED;
 	/* Whoever is in the cgroup from outside goes on. */
-	if (container->paused)
+	if (container->paused || container->freezing.type)
 		cgroup_freeze(container->cgroup, false);
 	container->paused = false;
 	fail_freezing(container);
@@ -436,6 +436,13 @@ void container_init_exited(struct container *container)
 		cgroup_kill(container->cgroup);
 	container->exit_to_tell = true;
 	container_tell_exit(container);
+}
+
+/* A cgroup is empty as soon as all in it are dead, which may be before all are reaped. */
+void container_exec_exited(struct container *container)
+{
+	if (container->state == CONTAINER_DELETING)
+		delete_step(container);
 }
 
 void container_tell_exit(struct container *container)
@@ -489,16 +496,26 @@ int container_start(struct container *container, const struct execute_settings *
 	return 0;
 }
 
+static int check_exec(const struct container *container, struct fault *fault)
+{
+	if (container->state != CONTAINER_RUNNING)
+		return fault_set(fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING,
+		                 "cannot exec in a container that is %s",
+		                 container_state_name(container));
+	if (container->paused || (container->freezing.type && container->freeze_wanted))
+		return fault_set(fault, -EBUSY, HRESULT_INVALID_STATE,
+		                 "cannot exec in a paused container");
+	return 0;
+}
+
+/* Time may have passed since the request. */
 static void exec_connected(struct process *process, int error)
 {
 	struct container *container = process->container;
 	struct fault fault;
 	if (error < 0) {
 		fault_errno(&fault, error, "connecting the standard streams");
-	} else if (container->state != CONTAINER_RUNNING) {
-		error = fault_set(&fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING,
-		                  "container \"%s\" is not running", container->id);
-	} else {
+	} else if ((error = check_exec(container, &fault)) == 0) {
 		struct child_plan plan;
 		plan_for(container, process, process->description, &plan);
 		plan.exec = true;
@@ -527,14 +544,9 @@ int container_exec(struct container *container, struct arena *arena,
                    struct fault *fault)
 {
 	struct oci_process *description = settings->process_parameters->oci_process;
-	if (container->state != CONTAINER_RUNNING)
-		return fault_set(fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING,
-		                 "cannot exec in a container that is %s",
-		                 container_state_name(container));
-	if (container->paused || (container->freezing.type && container->freeze_wanted))
-		return fault_set(fault, -EBUSY, HRESULT_INVALID_STATE,
-		                 "cannot exec in a paused container");
-	int error = oci_process_check(description, fault);
+	int error = check_exec(container, fault);
+	if (!error)
+		error = oci_process_check(description, fault);
 	if (error < 0)
 		return error;
 	if (!bridge_in_session(&container->agent->bridge))
@@ -552,6 +564,35 @@ int container_exec(struct container *container, struct arena *arena,
 	return 0;
 }
 
+/* An exec between its clone and its program, with the ends of everybody's pipes still in hand. */
+static bool has_starting_exec(const struct container *container)
+{
+	for (struct process *p = container->agent->processes; p; p = p->next) {
+		if (p->container == container && !p->init && p->child.pid && !p->running && !p->failed)
+			return true;
+	}
+	return false;
+}
+
+/* Frozen in the middle of that, an exec of one container would hold up the others. */
+static void begin_freezing(struct container *container)
+{
+	bool frozen = container->freeze_wanted;
+	if (frozen && has_starting_exec(container))
+		return;
+	int error = watch_events(container);
+	if (!error)
+		error = cgroup_freeze(container->cgroup, frozen);
+	if (error < 0) {
+		struct fault fault;
+		fault_errno(&fault, error, "%s container \"%s\"", frozen ? "pausing" : "resuming",
+		            container->id);
+		bridge_fail(&container->agent->bridge, &container->freezing, &fault);
+		return;
+	}
+	freeze_step(container);
+}
+
 int container_freeze(struct container *container, bool frozen, struct request *request,
                      struct fault *fault)
 {
@@ -564,16 +605,16 @@ int container_freeze(struct container *container, bool frozen, struct request *r
 		                                : frozen                 ? "paused already"
 		                                                         : "not paused");
 	container->freeze_wanted = frozen;
-	int error = watch_events(container);
-	if (!error)
-		error = cgroup_freeze(container->cgroup, frozen);
-	if (error < 0)
-		return fault_errno(fault, error, "%s container \"%s\"", frozen ? "pausing" : "resuming",
-		                   container->id);
 	container->freezing = *request;
 	*request = (struct request){ 0 };
-	freeze_step(container);
+	begin_freezing(container);
 	return 0;
+}
+
+void container_exec_settled(struct container *container)
+{
+	if (container->freezing.type && container->freeze_wanted)
+		begin_freezing(container);
 }
 
 int container_delete(struct container *container, struct request *request, struct fault *fault)

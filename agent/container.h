@@ -74,6 +74,10 @@ void container_init_held(struct container *container);
 void container_init_ready(struct container *container);
 void container_init_failed(struct container *container, const struct fault *fault);
 void container_init_exited(struct container *container);
+/* An exec runs, or never will. */
+void container_exec_settled(struct container *container);
+/* Its record may be gone already. May free the container. */
+void container_exec_exited(struct container *container);
 /* Tells the host of out-of-memory kills that it does not know of yet. */
 void container_check_oom(struct container *container);
 /* Sends the exit notification if it is due and somebody listens. */

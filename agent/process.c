@@ -150,12 +150,17 @@ void process_fail(struct process *process, const struct fault *fault)
 {
 	process->failed = true;
 	bridge_fail(&process->agent->bridge, &process->starting, fault);
-	if (process->init)
-		container_init_failed(process->container, fault);
-	else if (process->child.pid == 0)
+	struct container *container = process->container;
+	if (process->init) {
+		container_init_failed(container, fault);
+		return;
+	}
+	if (process->child.pid == 0)
 		process_free(process);
 	else
 		process_forget_if_over(process);
+	if (container)
+		container_exec_settled(container);
 }
 
 static void process_running(struct process *process)
@@ -178,6 +183,8 @@ static void process_running(struct process *process)
 		process->container->state = CONTAINER_RUNNING;
 	struct execute_reply reply = { .process_id = (uint32_t)process->child.pid };
 	bridge_reply(&process->agent->bridge, &process->starting, &reply);
+	if (process->container && !process->init)
+		container_exec_settled(process->container);
 }
 
 /* Its exit is told like that of one that ran: hosts know its pid. */
@@ -348,10 +355,14 @@ void process_exited(struct process *process, int code, int status)
 	if (process->container && code != CLD_EXITED)
 		container_check_oom(process->container);
 	tell_exit(process);
-	if (process->init)
-		container_init_exited(process->container);
-	else
-		process_forget_if_over(process);
+	struct container *container = process->container;
+	if (process->init) {
+		container_init_exited(container);
+		return;
+	}
+	process_forget_if_over(process);
+	if (container)
+		container_exec_exited(container);
 }
 
 static int waiter_timed_out(struct timer *timer)

@@ -148,10 +148,14 @@ static int on_create(struct call *call, const void *body, struct fault *fault)
 static int on_start(struct call *call, const void *body, struct fault *fault)
 {
 	const struct base_request *in = body;
-	struct container *container = is_null_cid(in->base.container_id)
-		? NULL : container_find(call->agent, in->base.container_id);
-	if (container && container->config->hold && bridge_in_session(&call->agent->bridge))
-		return container_continue(container, &call->request, fault);
+	if (bridge_in_session(&call->agent->bridge)) {
+		struct container *container = container_find(call->agent, in->base.container_id);
+		if (!container)
+			return fault_set(fault, -ENOENT, HRESULT_NO_SUCH_CONTAINER,
+			                 "container \"%s\" does not exist", in->base.container_id);
+		if (container->config->hold)
+			return container_continue(container, &call->request, fault);
+	}
 	bridge_done(&call->agent->bridge, &call->request);
 	return 0;
 }

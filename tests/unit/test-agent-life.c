@@ -119,6 +119,36 @@ static void test_pause_of_a_container_that_goes(void **state)
 	host_answer(host, MESSAGE_PAUSE, pause);
 }
 
+/*
+ * An exec that is on its way is let through first: frozen at its birth it would hold what it has
+ * inherited, the ends of everybody's pipes, until the container is resumed.
+ */
+static void test_pause_while_an_exec_starts(void **state)
+{
+	struct host *host = *state;
+	cleanup_free char *good = escaped(EXEC(SLEEP)), *bad = escaped(EXEC("\"no-such-program\""));
+	host_negotiate(host, true);
+	host_create(host, "c", PID_NAMESPACE, SLEEP);
+	uint32_t pid = host_execute(host, "c", "{}", "");
+	for (int i = 0; i < 4; i++) {
+		uint64_t exec = host_now(host, MESSAGE_EXECUTE_PROCESS,
+			"{\"ContainerId\":\"c\",\"Settings\":{\"ProcessParameters\":\"%s\"}}",
+			i % 2 ? bad : good);
+		uint64_t pause = host_now(host, MESSAGE_PAUSE, "{\"ContainerId\":\"c\"}");
+		uint64_t late = host_now(host, MESSAGE_EXECUTE_PROCESS,
+			"{\"ContainerId\":\"c\",\"Settings\":{\"ProcessParameters\":\"%s\"}}", good);
+		if (i == 2)
+			kill(host->agent.processes->child.pid, SIGKILL);
+		const char *answer = host_answer(host, MESSAGE_EXECUTE_PROCESS, exec);
+		assert_int_equal(succeeded(answer), i % 2 == 0);
+		assert_success(host_answer(host, MESSAGE_PAUSE, pause));
+		assert_failure(host_answer(host, MESSAGE_EXECUTE_PROCESS, late), HRESULT_INVALID_STATE);
+		uint64_t resume = host_send_base(host, MESSAGE_RESUME, "c");
+		assert_success(host_answer(host, MESSAGE_RESUME, resume));
+	}
+	host_remove(host, "c", pid);
+}
+
 static void test_pause(void **state)
 {
 	struct host *host = *state;
@@ -166,6 +196,30 @@ static void test_joined_pid_namespace(void **state)
 	assert_false(populated);
 	host_delete(host, "c");
 	host_remove(host, "pod", pod);
+}
+
+/* The cgroup is empty before the last of its dead is reaped. */
+static void test_last_exec_of_a_deleted_container(void **state)
+{
+	struct host *host = *state;
+	host_negotiate(host, true);
+	host_create(host, "c", "", SLEEP);
+	host_execute(host, "c", "{}", "");
+	host_execute(host, "c", EXEC(SLEEP), "");
+	struct process *exec = host->agent.processes, *init = exec->next;
+	siginfo_t info;
+	assert_true(init->init && !exec->init);
+	kill(exec->child.pid, SIGKILL);
+	kill(init->child.pid, SIGKILL);
+	assert_int_equal(waitid(P_PID, (id_t)exec->child.pid, &info, WEXITED | WNOWAIT), 0);
+	host_reap_now(init);
+	uint64_t drop = host_now(host, MESSAGE_DELETE_CONTAINER_STATE, "{\"ContainerId\":\"c\"}");
+	/* The kernel tells of the empty cgroup a little later; the reaper is later still. */
+	source_want(&host->agent.signals.source, 0);
+	host_idle(host, 50);
+	source_want(&host->agent.signals.source, EPOLLIN);
+	host_reap_now(exec);
+	assert_success(host_answer(host, MESSAGE_DELETE_CONTAINER_STATE, drop));
 }
 
 /* Execs in each stage when the init dies. */
@@ -312,8 +366,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_killed_while_starting, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_exec_of_a_container_that_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pause_of_a_container_that_goes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pause_while_an_exec_starts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pause, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_joined_pid_namespace, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_last_exec_of_a_deleted_container, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_execs_of_an_init_that_dies, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_exit_before_the_report, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failures_of_create, setup, teardown),
