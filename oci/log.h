@@ -16,7 +16,7 @@ enum log_format {
 
 /* fd is borrowed; -1 silences. */
 void log_init(int fd, enum log_format format, enum log_level level);
-/* After every so many bytes full() is called, which may go on with another file. After log_init(). */
+/* After log_init(): every so many bytes full() is called, which may go on with another file. */
 void log_limit(uint64_t bytes, void (*full)(void));
 /* "error", "warning" ("warn"), "info", "debug" ("trace"); -EINVAL. */
 int log_level_parse(const char *text, enum log_level *ret);

@@ -109,8 +109,8 @@ struct inlet {
 
 /*
  * fd: borrowed, non-blocking; -1 with ops->write. grant_now: send WINDOW at once (StdIn), else the
- * window is granted in ExecuteProcess, and the inlet waits for inlet_started(). -EINVAL: no id or no
- * window. -EEXIST: the id is in use.
+ * window is granted in ExecuteProcess, and the inlet waits for inlet_started(). -EINVAL: no id or
+ * no window. -EEXIST: the id is in use.
  */
 int inlet_init(struct inlet *inlet, struct channel *channel, uint64_t id, int fd, uint32_t window,
                bool grant_now, const struct inlet_ops *ops);

@@ -236,6 +236,15 @@ static int open_log(const struct cli *cli, int *ret_fd, struct fault *fault)
 	return 0;
 }
 
+static void free_lists(const struct option_row *rows, void *options)
+{
+	for (; rows && rows->name; rows++) {
+		struct str_list *list = (void *)((char *)options + rows->offset);
+		if (rows->kind == OPTION_LIST)
+			free(list->item);
+	}
+}
+
 static int run_verb(struct cli *cli, const struct verb *verb, int argc, char **argv,
                     struct fault *fault)
 {
@@ -258,6 +267,7 @@ static int run_verb(struct cli *cli, const struct verb *verb, int argc, char **a
 	else if (r == 1)
 		r = 0;
 	state_close(&cli->state);
+	free_lists(verb->options, options);
 	free(options);
 	return r;
 }

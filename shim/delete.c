@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * delete. Callers clean up with it after whatever has happened, so it goes on from wherever it finds
- * the container: not made yet, half made by a command that was killed, without its partition, or
- * under deletion by somebody else. What several do at once is done once, and each is told that it is
- * done.
+ * delete. Callers clean up with it after whatever has happened, so it goes on from wherever it
+ * finds the container: not made yet, half made by a command that was killed, without its partition,
+ * or under deletion by somebody else. What several do at once is done once, and each is told that
+ * it is done.
  */
 
 #include "shim/delete.h"
