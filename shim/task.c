@@ -78,12 +78,15 @@ void container_unref(struct container *container)
 	}
 	process_free(container->init);
 	close_fds(container->fd);
+	timer_deinit(&container->patience);
 	logfile_close(&container->log);
 	free(container->id);
 	free(container->bundle);
 	free(container->log_path);
 	free(container);
 }
+
+static int on_patience_over(struct timer *timer);
 
 static struct container *container_new(struct task *task, const struct control_request *wanted,
                                        int fd[static STDIO_COUNT])
@@ -98,6 +101,7 @@ static struct container *container_new(struct task *task, const struct control_r
 	container->task = task;
 	container->references = 1;
 	container->log = (struct logfile)LOGFILE_NULL;
+	timer_init(&container->patience, task->bridge->loop, on_patience_over);
 	for (int i = 0; i < STDIO_COUNT; i++)
 		container->fd[i] = take_fd(&fd[i]);
 	container->terminal = wanted->terminal;
@@ -519,6 +523,32 @@ static void delete_step(struct container *container)
 	}
 }
 
+/*
+ * The agent does not answer, or what was killed does not end. With the whole partition more can be
+ * killed, if it holds nothing else.
+ */
+static int on_patience_over(struct timer *timer)
+{
+	struct container *container = container_of(timer, struct container, patience);
+	struct task *task = container->task;
+	struct fault fault = FAULT_NULL;
+
+	if (!container->deleting || task->dead)
+		return 0;
+	if (!task->containers->next) {
+		log_error("container %s cannot be deleted: its partition is ended", container->id);
+		task->partition->driver->stop(task->partition);
+		return 0;
+	}
+	struct task_request *requests = take_pointer(container->deleting);
+	bridge_abandon(task->bridge, &requests->call);
+	fault_set(&fault, -ETIMEDOUT, HRESULT_FAIL,
+	          "container \"%s\" was killed, but has not ended within %llu s", container->id,
+	          (unsigned long long)task->patience / 1000);
+	answer_deletions(requests, &fault);
+	return 0;
+}
+
 int task_delete(struct container *container, bool force, struct task_request *request,
                 struct fault *fault)
 {
@@ -531,6 +561,8 @@ int task_delete(struct container *container, bool force, struct task_request *re
 		                 container->starting ? "being started" :
 		                 container_status_name(status));
 	task_hold(request, container);
+	if (force)
+		(void)timer_set(&container->patience, container->task->patience);
 	if (container->deleting) {
 		request->next = container->deleting->next;
 		container->deleting->next = request;
@@ -658,7 +690,12 @@ void task_notification(struct task *task, const struct notification *notificatio
 void task_init(struct task *task, struct bridge *bridge, struct partition *partition,
                const struct task_ops *ops)
 {
-	*task = (struct task){ .bridge = bridge, .partition = partition, .ops = ops };
+	*task = (struct task){
+		.bridge = bridge,
+		.partition = partition,
+		.ops = ops,
+		.patience = TASK_PATIENCE,
+	};
 }
 
 void task_deinit(struct task *task)
@@ -666,6 +703,8 @@ void task_deinit(struct task *task)
 	while (task->containers) {
 		struct container *container = task->containers;
 		task->containers = container->next;
+		container->deleted = true;
+		answer_deletions(take_pointer(container->deleting), NULL);
 		container_unref(container);
 	}
 }

@@ -19,6 +19,7 @@
 #include "shim/stdio.h"
 
 #define TASK_EXIT_KILLED 137    /* of what was running when its partition ended */
+#define TASK_PATIENCE 10000     /* milliseconds that a forced deletion may take */
 
 struct task;
 struct container;
@@ -84,6 +85,7 @@ struct container {
 	struct process *init;
 	struct process *processes;      /* execs, newest first */
 	struct task_request *deleting;  /* the first of them waits for the init's end */
+	struct timer patience;          /* of who deletes it by force */
 	struct container *next;
 };
 
@@ -100,6 +102,7 @@ struct task {
 	struct partition *partition;
 	const struct task_ops *ops;
 	struct container *containers;
+	uint64_t patience;              /* TASK_PATIENCE */
 	bool dead;                      /* the partition has ended */
 	char death[128];                /* how: "was killed by signal 9" */
 };

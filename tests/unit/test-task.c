@@ -734,6 +734,66 @@ static void test_odd_times(void **state)
 	}
 }
 
+static unsigned stops;
+
+static void stop(struct partition *partition)
+{
+	(void)partition;
+	stops++;
+}
+
+static void wait_for_patience(struct fixture *fixture)
+{
+	fake_spin(agent_of(fixture));
+	usleep(30000);
+	fake_spin(agent_of(fixture));
+}
+
+/* An agent that does not answer: alone in its partition a container takes that along. */
+static void test_patience(void **state)
+{
+	struct fixture *fixture = *state;
+	struct fault fault = FAULT_NULL;
+	struct running running;
+	struct asker deleters[2];
+	struct partition_driver stoppable = driver;
+
+	stoppable.stop = stop;
+	fixture->partition.driver = &stoppable;
+	fixture->task.patience = 20;
+	stops = 0;
+	run(fixture, &running);
+	struct container *other = create(fixture, "d", NULL, NULL, false);
+	(void)expect_wait(fixture, 7);
+	for (int i = 0; i < 2; i++) {
+		fresh(&deleters[i]);
+		assert_int_equal(task_delete(running.container, true, &deleters[i].request, &fault),
+		                 0);
+	}
+	wait_for_patience(fixture);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(deleters[i].answers, 1);
+		assert_true(deleters[i].failed);
+	}
+	assert_int_equal(stops, 0);
+	assert_ptr_equal(task_find(&fixture->task, "c"), running.container);
+
+	(void)fake_expect(agent_of(fixture), MESSAGE_SIGNAL_PROCESS);
+	fresh(&deleters[0]);
+	assert_int_equal(task_delete(other, false, &deleters[0].request, &fault), 0);
+	uint64_t call = fake_expect(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE);
+	fake_answer(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE, call, "{\"Result\":0}");
+	fresh(&deleters[0]);
+	assert_int_equal(task_delete(running.container, true, &deleters[0].request, &fault), 0);
+	wait_for_patience(fixture);
+	assert_int_equal(stops, 1);
+	assert_int_equal(deleters[0].answers, 0);
+	task_died(&fixture->task, "was killed by signal 9");
+	assert_int_equal(deleters[0].answers, 1);
+	assert_false(deleters[0].failed);
+	close_callers(&running.callers);
+}
+
 /* The exit and the refused start may be answered in any order. */
 static void test_deleted_while_starting(void **state)
 {
@@ -1293,6 +1353,7 @@ int main(void)
 		TEST(test_connection_lost_while_starting),
 		TEST(test_start_without_a_connection),
 		TEST(test_odd_times),
+		TEST(test_patience),
 		TEST(test_deleted_while_starting),
 		TEST(test_exec_refused),
 		TEST(test_unclaimed_execs_are_few),
