@@ -14,6 +14,7 @@
 
 #define EVENT_QUEUE_MAX (256u << 10)    /* bytes that a subscriber may lag behind */
 #define DUMP_MAX (1u << 20)
+#define PENDINGS_MAX 4096               /* requests of one client that are not answered */
 
 struct pending {
 	struct task_request request;
@@ -28,6 +29,7 @@ struct client {
 	struct server *server;
 	struct channel channel;
 	struct pending *pendings;
+	unsigned pending_count;
 	bool subscribed;
 	uint64_t events_id;
 	struct client *next;
@@ -78,6 +80,7 @@ static void pending_free(struct pending *pending)
 		while (*at != pending)
 			at = &(*at)->next;
 		*at = pending->next;
+		client->pending_count--;
 	}
 	free(pending);
 }
@@ -455,7 +458,7 @@ static int on_message(struct channel *channel, const struct frame *frame, const 
 	struct client *client = container_of(channel, struct client, channel);
 	struct fault fault = FAULT_NULL;
 
-	if ((frame->type & FRAME_KIND) != FRAME_REQUEST)
+	if ((frame->type & FRAME_KIND) != FRAME_REQUEST || client->pending_count >= PENDINGS_MAX)
 		return -EPROTO;
 	struct pending *pending = calloc(1, sizeof(*pending));
 	if (!pending)
@@ -469,6 +472,7 @@ static int on_message(struct channel *channel, const struct frame *frame, const 
 		.next = client->pendings,
 	};
 	client->pendings = pending;
+	client->pending_count++;
 	if (perform(client, pending, payload, frame->size - FRAME_HEADER, &fault) < 0) {
 		log_debug("request %#x: %s", frame->type, fault.text);
 		reply_fault(client, frame->type, frame->id, &fault);
@@ -482,6 +486,7 @@ static void abandon(struct pending *pending)
 	struct process *process = pending->request.process;
 
 	pending->client = NULL;
+	pending->request.orphaned = true;
 	if (pending->type != CONTROL_WAIT && pending->type != CONTROL_ATTACH)
 		return;
 	if (pending->type == CONTROL_ATTACH) {

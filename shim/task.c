@@ -342,6 +342,9 @@ static void launched(struct process *process, uint32_t pid, const char *event,
 	if (process->stdio)
 		stdio_started(process->stdio);
 	process_watch(process);
+	/* Whom nobody stands for, nobody would ever end. */
+	if (request->orphaned && !process->waiters)
+		task_kill(process);
 	if (process->height && process->width)
 		task_initial_size(process);
 	task_done(request, &done);

@@ -35,6 +35,7 @@ struct task_request {
 	struct container *container;    /* referenced */
 	struct process *process;        /* waited for, started */
 	struct bridge_call call;
+	bool orphaned;                  /* who asked has gone: what is started for him, goes too */
 	struct task_request *next;      /* among those who wait for the same */
 };
 

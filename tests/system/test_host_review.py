@@ -53,7 +53,7 @@ def kill_all(victim, client):
     return len(pids)
 
 
-STATE, EXEC, EVENTS = 0x1F200801, 0x1F200301, 0x1F200F01
+STATE, EXEC, WAIT, EVENTS = 0x1F200801, 0x1F200301, 0x1F200401, 0x1F200F01
 
 
 def message(kind, number, body):
@@ -260,6 +260,31 @@ def test_clients_that_talk_nonsense(hv, sleeper):
         assert len(watch.fds(pid)) <= before + 14 * 3 + 4
         assert hv.status(sleeper) == "running"
     watch.eventually(lambda: len(watch.fds(pid)) == before)
+
+
+def test_client_that_asks_without_end(hv, sleeper):
+    with Control(hv, sleeper) as client:
+        with contextlib.suppress(OSError):
+            for number in range(10000):
+                client.send(message(WAIT, number, {"Id": sleeper}))
+        assert client.receive() is None
+    assert hv.status(sleeper) == "running"
+
+
+def test_subscriber_that_does_not_read(hv, sleeper):
+    """Events pile up to a bound for who does not take them; others are not held up."""
+    pid = sandbox_of(hv, sleeper)
+    with Control(hv, sleeper) as slow, Control(hv, sleeper) as busy:
+        slow.ask(EVENTS, 1, {})
+        slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        process = json.dumps(container.BASE["process"] | {"args": ["true"]})
+        before = watch.rss(pid)
+        for number in range(3000):
+            assert busy.ask(EXEC, number, {"Id": sleeper, "Process": process})["Result"] == 0
+        assert watch.rss(pid) - before < 2000
+        while slow.receive() is not None:
+            pass
+    assert hv.status(sleeper) == "running"
 
 
 def test_descriptors_of_a_refused_request_are_not_the_next_ones(hv, sleeper):

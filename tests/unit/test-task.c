@@ -734,6 +734,44 @@ static void test_odd_times(void **state)
 	}
 }
 
+/* Who asked was killed while the program was started. */
+static void test_orphaned(void **state)
+{
+	struct fixture *fixture = *state;
+	struct fault fault = FAULT_NULL;
+	struct running running = { .callers = make_callers() };
+
+	running.container = create(fixture, "c", &running.callers, NULL, false);
+	(void)expect_wait(fixture, 7);
+	for (int attached = 1; attached >= 0; attached--) {
+		struct asker starter, waiter;
+		struct callers callers = make_callers();
+		fresh(&starter);
+		fresh(&waiter);
+		/* The init has a proxy, and the exec has none. */
+		if (attached) {
+			task_wait(running.container->init, &waiter.request);
+			assert_int_equal(task_start(running.container, &starter.request, &fault), 0);
+			(void)fake_expect(agent_of(fixture), MESSAGE_EXECUTE_PROCESS);
+		} else {
+			assert_int_equal(exec(fixture, running.container, &callers, &starter), 0);
+		}
+		starter.request.orphaned = true;
+		fake_answer(agent_of(fixture), MESSAGE_EXECUTE_PROCESS, fixture->agent.frame.id,
+		            attached ? "{\"Result\":0,\"ProcessId\":7}" :
+		                       "{\"Result\":0,\"ProcessId\":8}");
+		if (attached) {
+			fake_quiet(agent_of(fixture));
+			task_cancel(&waiter.request);
+		} else {
+			(void)expect_wait(fixture, 8);
+			(void)fake_expect(agent_of(fixture), MESSAGE_SIGNAL_PROCESS);
+		}
+		close_callers(&callers);
+	}
+	close_callers(&running.callers);
+}
+
 static unsigned stops;
 
 static void stop(struct partition *partition)
@@ -1353,6 +1391,7 @@ int main(void)
 		TEST(test_connection_lost_while_starting),
 		TEST(test_start_without_a_connection),
 		TEST(test_odd_times),
+		TEST(test_orphaned),
 		TEST(test_patience),
 		TEST(test_deleted_while_starting),
 		TEST(test_exec_refused),
