@@ -103,15 +103,17 @@ static void folders_removed(struct remover *remover)
 static bool remove_remains(struct container *container)
 {
 	const struct container_config *config = container->config;
+	const char *scratch = config->scratch_dir_path;
 	const char *const folders[] = {
 		container->made_bundle ? config->oci_bundle_path : NULL,
-		config->scratch_dir_path && *config->scratch_dir_path ? config->scratch_dir_path : NULL,
+		scratch && *scratch ? scratch : NULL,
 	};
 	/* Files of a cgroup that is gone are ready for ever. */
 	source_deinit(&container->events);
 	source_deinit(&container->oom);
 	container->remains_error = cgroup_remove(container->cgroup);
-	return remover_start(&container->remover, &container->agent->loop, folders, folders_removed);
+	return remover_start(&container->remover, &container->agent->loop, folders,
+	                     folders_removed);
 }
 
 /* Ends the container once nothing of it runs any more. */
@@ -568,7 +570,8 @@ int container_exec(struct container *container, struct arena *arena,
 static bool has_starting_exec(const struct container *container)
 {
 	for (struct process *p = container->agent->processes; p; p = p->next) {
-		if (p->container == container && !p->init && p->child.pid && !p->running && !p->failed)
+		if (p->container == container && !p->init && p->child.pid && !p->running &&
+		    !p->failed)
 			return true;
 	}
 	return false;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A whole agent in this process, and its host beside it in the same loop: what the host waits for is
- * what makes the agent go on, so a test decides which of two things happens first.
+ * A whole agent in this process, and its host beside it in the same loop: what the host waits for
+ * is what makes the agent go on, so a test decides which of two things happens first.
  */
 
 #include "agent/agent.h"
@@ -17,7 +17,7 @@
 
 struct got {
 	struct frame frame;
-	char *payload;                  /* with a NUL */
+	char *payload; /* with a NUL */
 	struct got *next;
 };
 
@@ -30,10 +30,11 @@ struct host {
 	struct timer patience;
 	struct buf in;
 	bool closed, impatient;
+	bool hold; /* containers are created with Hold */
 	struct got *got;
 	uint64_t next_id;
 	unsigned serial;
-	size_t fds;                     /* open before the agent was */
+	size_t fds; /* open before the agent was */
 };
 
 static inline size_t count_fds(void)
@@ -117,16 +118,16 @@ static inline void host_accept(struct host *host)
 	assert_true(host->fd >= 0);
 	host->closed = false;
 	host->in = (struct buf)BUF(8u << 20);
-	assert_int_equal(source_init(&host->source, &host->agent.loop, host->fd, EPOLLIN,
-	                             host_readable), 0);
+	assert_int_equal(
+		source_init(&host->source, &host->agent.loop, host->fd, EPOLLIN, host_readable), 0);
 }
 
 static inline void host_open(struct host *host)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct hv_endpoint parent;
 	char url[128];
-	*host = (struct host){ .fd = -1, .source = SOURCE_NULL, .patience = TIMER_NULL };
+	*host = (struct host){.fd = -1, .source = SOURCE_NULL, .patience = TIMER_NULL};
 	host->fds = count_fds();
 	log_init(getenv("AGENT_LOG") ? 2 : -1, LOG_FORMAT_TEXT, LOG_LEVEL_DEBUG);
 	snprintf(host->folder, sizeof(host->folder), "/tmp/hvrun-host-XXXXXX");
@@ -172,16 +173,16 @@ static inline void host_close(struct host *host)
 }
 
 static inline void host_send_frame(struct host *host, uint32_t type, uint64_t id,
-                                   const void *payload, size_t size)
+				   const void *payload, size_t size)
 {
-	struct frame frame = { type, (uint32_t)(FRAME_HEADER + size), id };
+	struct frame frame = {type, (uint32_t)(FRAME_HEADER + size), id};
 	uint8_t header[FRAME_HEADER];
 	frame_encode(&frame, header);
 	struct iovec vector[] = {
-		{ header, sizeof(header) },
-		{ (void *)(uintptr_t)payload, size },
+		{header, sizeof(header)},
+		{(void *)(uintptr_t)payload, size},
 	};
-	struct msghdr message = { .msg_iov = vector, .msg_iovlen = size ? 2 : 1 };
+	struct msghdr message = {.msg_iov = vector, .msg_iovlen = size ? 2 : 1};
 	ssize_t n = sendmsg(host->fd, &message, MSG_NOSIGNAL);
 	if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
 		host->closed = true; /* the agent was first */
@@ -215,7 +216,7 @@ static inline uint64_t host_now(struct host *host, uint32_t type, const char *fo
 	int length = vasprintf(&text, format, args);
 	va_end(args);
 	assert_true(length > 0);
-	struct frame frame = { type, (uint32_t)(FRAME_HEADER + length), host->next_id };
+	struct frame frame = {type, (uint32_t)(FRAME_HEADER + length), host->next_id};
 	assert_int_equal(request_handle(&host->agent, &frame, text), 0);
 	return host->next_id++;
 }
@@ -301,11 +302,13 @@ static inline void host_negotiate(struct host *host, bool session)
 {
 	char member[160] = "";
 	if (session)
-		snprintf(member, sizeof(member), ",\"Hvrun\":{\"Version\":1,\"Session\":"
-		         "\"6f1c3a52-93d1-4f0e-8a53-2f5f5f7ab%03u\"}", host->serial++ % 1000);
-	uint64_t id = host_send(host, MESSAGE_NEGOTIATE_PROTOCOL,
-	                        "{\"ContainerId\":\"\",\"MinimumVersion\":4,\"MaximumVersion\":4%s}",
-	                        member);
+		snprintf(member, sizeof(member),
+			 ",\"Hvrun\":{\"Version\":1,\"Session\":"
+			 "\"6f1c3a52-93d1-4f0e-8a53-2f5f5f7ab%03u\"}",
+			 host->serial++ % 1000);
+	uint64_t id = host_send(
+		host, MESSAGE_NEGOTIATE_PROTOCOL,
+		"{\"ContainerId\":\"\",\"MinimumVersion\":4,\"MaximumVersion\":4%s}", member);
 	assert_success(host_answer(host, MESSAGE_NEGOTIATE_PROTOCOL, id));
 }
 
@@ -326,31 +329,36 @@ static inline char *escaped(const char *text)
 
 /* namespaces: more of them than mount, with a comma in front. */
 static inline uint64_t host_send_create(struct host *host, const char *id, const char *namespaces,
-                                        const char *args)
+					const char *args)
 {
 	cleanup_free char *config = NULL, *text = NULL;
-	assert_true(asprintf(&config,
-		"{\"SchemaVersion\":{\"Major\":2,\"Minor\":1},\"OciBundlePath\":\"%s/%s\","
-		"\"ScratchDirPath\":\"%s/%s-scratch\",\"OciSpecification\":{\"ociVersion\":\"1.2.0\","
-		"\"root\":{\"path\":\"%s/rootfs\",\"readonly\":true},"
-		"\"process\":{\"cwd\":\"/\",\"args\":[%s],\"env\":[\"PATH=/bin\"]},"
-		"\"linux\":{\"cgroupsPath\":\"/hvrun-test-%d/%s\",\"namespaces\":[{\"type\":\"mount\"}%s]},"
-		"\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
-		"{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"},"
-		"{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\","
-		"\"options\":[\"newinstance\",\"ptmxmode=0666\",\"mode=0620\"]},"
-		"{\"destination\":\"/tmp\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"}]}}",
-		host->folder, id, host->folder, id, box_folder, args, (int)getpid(), id,
-		namespaces) > 0);
+	assert_true(
+		asprintf(&config,
+			 "{\"SchemaVersion\":{\"Major\":2,\"Minor\":1},\"Hold\":%s,"
+			 "\"OciBundlePath\":\"%s/%s\","
+			 "\"ScratchDirPath\":\"%s/"
+			 "%s-scratch\",\"OciSpecification\":{\"ociVersion\":\"1.2.0\","
+			 "\"root\":{\"path\":\"%s/rootfs\",\"readonly\":true},"
+			 "\"process\":{\"cwd\":\"/\",\"args\":[%s],\"env\":[\"PATH=/bin\"]},"
+			 "\"linux\":{\"cgroupsPath\":\"/hvrun-test-%d/"
+			 "%s\",\"namespaces\":[{\"type\":\"mount\"}%s]},"
+			 "\"mounts\":[{\"destination\":\"/"
+			 "proc\",\"type\":\"proc\",\"source\":\"proc\"},"
+			 "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"},"
+			 "{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\","
+			 "\"options\":[\"newinstance\",\"ptmxmode=0666\",\"mode=0620\"]},"
+			 "{\"destination\":\"/tmp\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"}]}}",
+			 host->hold ? "true" : "false", host->folder, id, host->folder, id,
+			 box_folder, args, (int)getpid(), id, namespaces) > 0);
 	text = escaped(config);
-	return host_send(host, MESSAGE_CREATE, "{\"ContainerId\":\"%s\",\"ContainerConfig\":\"%s\"}",
-	                 id, text);
+	return host_send(host, MESSAGE_CREATE,
+			 "{\"ContainerId\":\"%s\",\"ContainerConfig\":\"%s\"}", id, text);
 }
 
 #define PID_NAMESPACE ",{\"type\":\"pid\"}"
 
 static inline void host_create(struct host *host, const char *id, const char *namespaces,
-                               const char *args)
+			       const char *args)
 {
 	uint64_t request = host_send_create(host, id, namespaces, args);
 	assert_success(host_answer(host, MESSAGE_CREATE, request));
@@ -364,17 +372,17 @@ static inline uint64_t host_send_base(struct host *host, uint32_t type, const ch
 
 /* parameters: the document; settings: more members, with a comma in front. */
 static inline uint64_t host_send_execute(struct host *host, const char *id, const char *parameters,
-                                         const char *settings)
+					 const char *settings)
 {
 	cleanup_free char *text = escaped(parameters);
 	return host_send(host, MESSAGE_EXECUTE_PROCESS,
-	                 "{\"ContainerId\":\"%s\",\"Settings\":{\"ProcessParameters\":\"%s\"%s}}", id,
-	                 text, settings);
+			 "{\"ContainerId\":\"%s\",\"Settings\":{\"ProcessParameters\":\"%s\"%s}}",
+			 id, text, settings);
 }
 
 /* The pid of what is started. */
 static inline uint32_t host_execute(struct host *host, const char *id, const char *parameters,
-                                    const char *settings)
+				    const char *settings)
 {
 	uint64_t request = host_send_execute(host, id, parameters, settings);
 	const char *answer = host_answer(host, MESSAGE_EXECUTE_PROCESS, request);
@@ -385,7 +393,8 @@ static inline uint32_t host_execute(struct host *host, const char *id, const cha
 static inline uint64_t host_send_wait(struct host *host, const char *id, uint32_t pid)
 {
 	return host_send(host, MESSAGE_WAIT_FOR_PROCESS,
-	                 "{\"ContainerId\":\"%s\",\"ProcessId\":%u,\"TimeoutInMs\":4294967295}", id, pid);
+			 "{\"ContainerId\":\"%s\",\"ProcessId\":%u,\"TimeoutInMs\":4294967295}", id,
+			 pid);
 }
 
 static inline const char *host_wait(struct host *host, const char *id, uint32_t pid)
@@ -422,7 +431,7 @@ static inline size_t count_notifications(struct host *host, const char *type)
 /* A listener for a stream of plain mode. */
 static inline int host_listen(struct host *host, uint32_t port)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s_%u", host->base, port);
 	unlink(address.sun_path);

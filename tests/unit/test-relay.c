@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* One direction of plain mode's stdio, over a real pipe or terminal and a real socket; and dialling. */
+/* One direction of plain mode's stdio, over a real pipe or terminal and a socket; and dialling. */
 
 #include "agent/relay.h"
 
@@ -26,8 +26,8 @@ struct fixture {
 	struct timer patience;
 	struct relay *relay;
 	int finished;
-	int pipe;       /* the process's end */
-	int socket;     /* the host's end */
+	int pipe;   /* the process's end */
+	int socket; /* the host's end */
 };
 
 static struct fixture *present;
@@ -85,12 +85,14 @@ static void run(struct fixture *fixture, uint64_t milliseconds)
 static void start(struct fixture *fixture, int ours, bool output, bool terminal, uint64_t bound)
 {
 	int sockets[2];
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sockets), 0);
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sockets), 0);
 	fixture->socket = sockets[0];
 	fixture->relay = malloc(sizeof(*fixture->relay));
 	assert_non_null(fixture->relay);
-	assert_int_equal(relay_start(fixture->relay, &fixture->loop, sockets[1], ours, output, terminal,
-	                             bound, on_finished), 0);
+	assert_int_equal(relay_start(fixture->relay, &fixture->loop, sockets[1], ours, output,
+				     terminal, bound, on_finished),
+			 0);
 }
 
 static void start_pipe(struct fixture *fixture, bool output, uint64_t bound)
@@ -368,7 +370,7 @@ static void on_dialled(struct dialer *dialer, int error)
 
 static int listen_on(const char *base, uint32_t port)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s_%u", base, port);
 	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
@@ -379,23 +381,26 @@ static int listen_on(const char *base, uint32_t port)
 static void test_dialer(void **state)
 {
 	struct fixture *fixture = *state;
-	struct hv_machine machine = { 0 };
+	struct hv_machine machine = {0};
 	/* How many of three ports are listened to. */
 	for (size_t heard = 0; heard <= DIALER_MAX; heard++) {
 		char folder[] = "/tmp/hvrun-dial-XXXXXX", base[64], url[96], command[64];
-		int listener[DIALER_MAX] = { -1, -1, -1 };
-		struct dialling dialling = { .dialer = DIALER_NULL, .fixture = fixture, .fd = { -1, -1, -1 } };
+		int listener[DIALER_MAX] = {-1, -1, -1};
+		struct dialling dialling = {
+			.dialer = DIALER_NULL, .fixture = fixture, .fd = {-1, -1, -1}};
 		assert_non_null(mkdtemp(folder));
 		snprintf(base, sizeof(base), "%s/b", folder);
 		for (size_t i = 0; i < DIALER_MAX; i++) {
 			snprintf(url, sizeof(url), "hybrid://%s:%zu", base, 10 + i);
-			assert_int_equal(hv_endpoint_parse(url, &dialling.dialer.endpoint[i], NULL), 0);
+			assert_int_equal(hv_endpoint_parse(url, &dialling.dialer.endpoint[i], NULL),
+					 0);
 			dialling.dialer.fd[i] = &dialling.fd[i];
 			if (i < heard)
 				listener[i] = listen_on(base, (uint32_t)(10 + i));
 		}
 		dialling.dialer.count = DIALER_MAX;
-		assert_int_equal(dialer_start(&dialling.dialer, &fixture->loop, &machine, on_dialled), 0);
+		assert_int_equal(
+			dialer_start(&dialling.dialer, &fixture->loop, &machine, on_dialled), 0);
 		assert_int_equal(dialling.done, 0);
 		run(fixture, 1000);
 		assert_int_equal(dialling.done, 1);
@@ -424,7 +429,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bound, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_slow_reader, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_host_hangs_up_on_output, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_host_hangs_up_on_a_stalled_output, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_host_hangs_up_on_a_stalled_output, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_input, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_input_that_nobody_reads, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_input_of_a_slow_process, setup, teardown),

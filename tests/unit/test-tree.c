@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Trees of directories, made and removed; as root also with mounts in them, in a mount namespace. */
+/* Trees of directories, made and removed; as root also with mounts in them. */
 
 #include "agent/tree.h"
 
@@ -64,9 +64,21 @@ static const struct {
 	const char *path;
 	int result;
 } made[] = {
-	{ "a", 1 }, { "a", 0 }, { "a/", 0 }, { "b/", 1 }, { "c//d///", 1 }, { "c/d", 0 },
-	{ "c/./d", 0 }, { "a/b/c/d/e", 1 }, { "a/b", 0 }, { "file", -ENOTDIR }, { "file/x", -ENOTDIR },
-	{ "link", 0 }, { "link/x", 1 }, { "dangling", -ENOENT }, { "dangling/x", -ENOENT },
+	{"a", 1},
+	{"a", 0},
+	{"a/", 0},
+	{"b/", 1},
+	{"c//d///", 1},
+	{"c/d", 0},
+	{"c/./d", 0},
+	{"a/b/c/d/e", 1},
+	{"a/b", 0},
+	{"file", -ENOTDIR},
+	{"file/x", -ENOTDIR},
+	{"link", 0},
+	{"link/x", 1},
+	{"dangling", -ENOENT},
+	{"dangling/x", -ENOENT},
 };
 
 static void test_make(void **state)

@@ -38,7 +38,7 @@ static const struct {
 	{ "a\\", 0, { "a\\" } },
 	{ "\\", 0, { "\\" } },
 	{ "$HOME `x` *", 0, { "$HOME", "`x`", "*" } },
-	{ "sh -c 'echo \"$1\" | cat' -- \"x  y\"", 0, { "sh", "-c", "echo \"$1\" | cat", "--", "x  y" } },
+	{ "sh -c 'echo \"$1\"' -- \"x  y\"", 0, { "sh", "-c", "echo \"$1\"", "--", "x  y" } },
 	{ "\xc3\xa9 \xe2\x82\xac", 0, { "\xc3\xa9", "\xe2\x82\xac" } },
 	{ "'", -EINVAL, { NULL } },
 	{ "\"", -EINVAL, { NULL } },
@@ -58,7 +58,8 @@ static void test_lines(void **state)
 		if (error != lines[i].error)
 			fail_msg("\"%s\": %d", lines[i].line, error);
 		while (!error && lines[i].words[count]) {
-			if (count == words.count || strcmp(words.item[count], lines[i].words[count]))
+			if (count == words.count ||
+			    strcmp(words.item[count], lines[i].words[count]))
 				fail_msg("\"%s\": word %zu is \"%s\"", lines[i].line, count,
 				         count < words.count ? words.item[count] : "(none)");
 			count++;
