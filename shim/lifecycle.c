@@ -266,7 +266,10 @@ static void undo(struct creation *creation)
 		return;
 	bool own = !creation->joins;
 	int error = 0;
-	if (creation->client.fd < 0) {
+	if (creation->client.fd < 0 && creation->created) {
+		/* Killed since: what it made for the container is still there. */
+		error = -ECONNREFUSED;
+	} else if (creation->client.fd < 0) {
 		if (own)
 			(void)remains_remove_partition(state, creation->partition);
 	} else if (creation->created) {

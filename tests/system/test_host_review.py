@@ -505,3 +505,32 @@ def test_starter_killed(hv, rootfs, place):
         run.wait()
         hv.run("delete", "--force", cid)
         watch.eventually(lambda: not place.remains(), 2)
+
+
+def test_sandbox_killed_when_it_has_made_a_container(hv, rootfs):
+    """Its answer arrives, and nobody is there for whatever comes next: all the same, its cgroup goes."""
+    first = hv.background(container.config("sleep", "1000", rootfs=rootfs))
+    partition = hv.root / "partitions" / first
+    sandbox = sandbox_of(hv, first)
+    (partition / "control.sock").rename(partition / "real.sock")
+    bundle, cid = hv.bundle(container.config("true", rootfs=rootfs), "second"), hv.new_id()
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as real:
+        listener.bind(str(partition / "control.sock"))
+        listener.listen()
+        real.connect(str(partition / "real.sock"))
+        create = hv.popen("create", "--pod", first, "--bundle", bundle, cid)
+        client, _ = listener.accept()
+        with client:
+            asked, fds, _, _ = socket.recv_fds(client, 1 << 20, 3)
+            socket.send_fds(real, [asked], fds)
+            for fd in fds:
+                os.close(fd)
+            answer = real.recv(1 << 20)
+            assert watch.cgroups(cid)
+            os.kill(sandbox, signal.SIGKILL)
+            watch.eventually(lambda: watch.stat(sandbox) is None)
+            listener.close()
+            client.sendall(answer)
+    assert create.wait(5) == 1
+    assert not watch.cgroups(cid) and cid not in hv.run("list", "-q").stdout
+    hv.run("delete", "--force", first)
