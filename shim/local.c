@@ -280,6 +280,7 @@ static pid_t local_host_pid(struct partition *partition, uint32_t pid)
 
 const struct partition_driver partition_local = {
 	.name = "local",
+	.visible = true,
 	.start = local_start,
 	.stop = local_stop,
 	.collect = local_collect,

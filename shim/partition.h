@@ -15,6 +15,7 @@ struct partition;
 
 struct partition_driver {
 	const char *name;
+	bool visible;                   /* processes: only those that have ended have no host_pid() */
 	/* Starts it and fills the rest of struct partition. The bridge listens already. */
 	int (*start)(struct partition *partition, struct fault *fault);
 	/* Ends it and everything in it, at once. exit_fd becomes readable; may be called twice. */

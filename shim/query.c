@@ -242,13 +242,16 @@ static int list_processes(struct container *container, const struct properties *
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
 		uint32_t pid = properties->process_list.item[i].process_id;
-		ret->processes.item[i] = (struct control_process){
+		pid_t host_pid = partition->driver->host_pid(partition, pid);
+		/* It has ended since the agent wrote the list. */
+		if (!host_pid && partition->driver->visible)
+			continue;
+		ret->processes.item[ret->processes.count++] = (struct control_process){
 			.pid = pid,
-			.host_pid = (uint32_t)partition->driver->host_pid(partition, pid),
+			.host_pid = (uint32_t)host_pid,
 			.exec = process_kind(container, pid),
 		};
 	}
-	ret->processes.count = count;
 	return 0;
 }
 

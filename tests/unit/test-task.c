@@ -64,13 +64,17 @@ static void on_notification(struct bridge *bridge, const struct notification *no
 
 static const struct bridge_ops bridge_ops = { on_ready, on_lost, on_notification };
 
+#define ENDED 99        /* a process that the host does not find any more */
+
 static pid_t host_pid(struct partition *partition, uint32_t pid)
 {
 	(void)partition;
-	return (pid_t)pid + 1000;
+	return pid == ENDED ? 0 : (pid_t)pid + 1000;
 }
 
-static const struct partition_driver driver = { .name = "fake", .host_pid = host_pid };
+static const struct partition_driver driver = {
+	.name = "fake", .visible = true, .host_pid = host_pid,
+};
 
 static void on_event(struct task *task, const struct control_event *event)
 {
@@ -1280,6 +1284,8 @@ static void test_properties(void **state)
 	} lists[] = {
 		{ "{\"Result\":0,\"Properties\":\"{\\\"ProcessList\\\":[{\\\"ProcessId\\\":7},"
 		  "{\\\"ProcessId\\\":12}]}\"}", false, 2 },
+		{ "{\"Result\":0,\"Properties\":\"{\\\"ProcessList\\\":[{\\\"ProcessId\\\":99},"
+		  "{\\\"ProcessId\\\":7}]}\"}", false, 1 },
 		{ "{\"Result\":0,\"Properties\":\"{}\"}", false, 0 },
 		{ "{\"Result\":0,\"Properties\":\"{\\\"ProcessList\\\":[7]}\"}", true, 0 },
 		{ "{\"Result\":0,\"Properties\":\"nonsense\"}", true, 0 },
