@@ -11,7 +11,7 @@
  * absolute link leads. New names are made with mkdirat(2) and mknodat(2), which follow no link.
  */
 
-#include "agent/path.h"
+#include "oci/path.h"
 
 #include <fcntl.h>
 #include <limits.h>
