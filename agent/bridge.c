@@ -45,6 +45,21 @@ static int bridge_redial_due(struct timer *timer)
 	return 0;
 }
 
+static int bridge_absence_over(struct timer *timer)
+{
+	struct bridge *bridge = container_of(timer, struct bridge, absence);
+	log_warning("ending: no host for %llu s",
+	            (unsigned long long)bridge->absence_limit / 1000);
+	loop_stop(&bridge->agent->loop);
+	return 0;
+}
+
+void bridge_limit_absence(struct bridge *bridge, uint64_t milliseconds)
+{
+	bridge->absence_limit = milliseconds;
+	timer_set(&bridge->absence, bridge->negotiated ? 0 : milliseconds);
+}
+
 static int bridge_message(struct channel *channel, const struct frame *frame, const char *payload)
 {
 	struct bridge *bridge = container_of(channel, struct bridge, channel);
@@ -57,6 +72,9 @@ static void bridge_lost(struct channel *channel, int error)
 	log_info("bridge: connection lost%s%s", error ? ": " : "",
 	         error ? errno_text(error) : " (closed by the host)");
 	bridge->connected = false;
+	/* Whoever connects without negotiating is no host. */
+	if (bridge->negotiated)
+		timer_set(&bridge->absence, bridge->absence_limit);
 	bridge->negotiated = false;
 	if (bridge->has_session)
 		bridge_begin_generation(bridge);
@@ -128,11 +146,14 @@ int bridge_init(struct bridge *bridge, struct agent *agent, const struct hv_endp
 		.parent = *parent,
 		.dialing = SOURCE_NULL,
 		.redial = TIMER_NULL,
+		.absence = TIMER_NULL,
 		.channel = CHANNEL_NULL,
 		.late = BUF(LATE_MAX),
 	};
 	hv_machine_probe(&bridge->machine);
 	int error = timer_init(&bridge->redial, &agent->loop, bridge_redial_due);
+	if (!error)
+		error = timer_init(&bridge->absence, &agent->loop, bridge_absence_over);
 	if (error < 0)
 		return error;
 	bridge_dial(bridge);
@@ -143,6 +164,7 @@ void bridge_deinit(struct bridge *bridge)
 {
 	source_close(&bridge->dialing);
 	timer_deinit(&bridge->redial);
+	timer_deinit(&bridge->absence);
 	if (bridge->connected)
 		channel_deinit(&bridge->channel);
 	bridge->connected = bridge->negotiated = false;
@@ -218,6 +240,7 @@ void bridge_negotiated(struct bridge *bridge)
 	struct frame frame;
 	bridge->negotiated = true;
 	bridge->redial_delay = 0;
+	timer_set(&bridge->absence, 0);
 	while (buf_length(late) &&
 	       !frame_decode((const uint8_t *)buf_head(late), FRAME_PLAIN_MAX, &frame)) {
 		int error = channel_send(&bridge->channel, frame.type, frame.id,

@@ -21,6 +21,8 @@ struct bridge {
 	struct source dialing;          /* a connection under way */
 	struct timer redial;
 	uint64_t redial_delay;          /* milliseconds before the next attempt */
+	struct timer absence;           /* runs while there is no host */
+	uint64_t absence_limit;         /* milliseconds; 0 = none */
 	struct channel channel;
 	bool connected, negotiated;
 	uint32_t connections;           /* so far */
@@ -29,7 +31,8 @@ struct bridge {
 	bool has_session;
 	struct hv_guid session;
 };
-#define BRIDGE_NULL { .dialing = SOURCE_NULL, .redial = TIMER_NULL, .channel = CHANNEL_NULL }
+#define BRIDGE_NULL { .dialing = SOURCE_NULL, .redial = TIMER_NULL, .absence = TIMER_NULL, \
+	.channel = CHANNEL_NULL }
 
 /*
  * One request that is to be answered, exactly once: by bridge_reply() or bridge_fail(). A zeroed
@@ -44,6 +47,8 @@ struct request {
 
 int bridge_init(struct bridge *bridge, struct agent *agent, const struct hv_endpoint *parent);
 void bridge_deinit(struct bridge *bridge);
+/* The agent ends when nobody has negotiated for so many milliseconds; 0 = never. */
+void bridge_limit_absence(struct bridge *bridge, uint64_t milliseconds);
 
 /*
  * Answers with the reply struct of the request's type; its base may be left zeroed. Clears

@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* hvagent: the program. Options, then the agent. */
+/*
+ * hvagent: the program. Options, then the agent.
+ *
+ * As the first process of a VM it may not return: the kernel would panic. Its options come from the
+ * kernel's command line then, among whose words may be others that nobody knew; and whatever makes
+ * it end, ends the VM.
+ */
 
 #include "agent/agent.h"
+#include "agent/boot.h"
+#include "agent/power.h"
 #include "oci/files_limit.h"
 #include "oci/log.h"
 
@@ -19,13 +27,17 @@ static const char usage[] =
 	"  --parent ENDPOINT   where the host is: vsock:host (default), or hybrid:/abs/base, which\n"
 	"                      stands for the unix sockets <base>_<port>\n"
 	"  --port N            port of the bridge (default 0x40000000)\n"
+	"  --host-timeout N    ends when there is no host for so many seconds (default 0: waits on)\n"
 	"  --log-level LEVEL   error, warning, info (default) or debug; the log goes to stderr\n"
 	"  --version           print the version\n"
-	"  --help              print this text\n";
+	"  --help              print this text\n"
+	"\n"
+	"As the init of a VM it sets the VM up first; options are the words after -- on the kernel's\n"
+	"command line, and the log goes to the kernel's. When it ends, the VM is powered off.\n";
 
 struct options {
 	const char *parent;
-	uint32_t port;
+	uint32_t port, host_timeout;
 	enum log_level level;
 };
 
@@ -35,23 +47,24 @@ static int complain(const char *what, const char *value)
 	return -EINVAL;
 }
 
-static int parse_port(const char *text, uint32_t *ret)
+static int parse_number(const char *name, const char *text, uint32_t least, uint32_t *ret)
 {
 	char *end;
 	errno = 0;
 	unsigned long long value = strtoull(text, &end, 0);
-	if (errno || *end || end == text || *text == '-' || !value || value >= UINT32_MAX)
-		return complain("bad --port", text);
+	if (errno || *end || end == text || *text == '-' || value < least || value >= UINT32_MAX)
+		return complain(name, text);
 	*ret = (uint32_t)value;
 	return 0;
 }
 
 /* 1: done already (help, version). */
-static int parse_options(int argc, char **argv, struct options *ret)
+static int parse_options(int argc, char **argv, bool strict, struct options *ret)
 {
 	static const struct option table[] = {
 		{ "parent", required_argument, NULL, 'p' },
 		{ "port", required_argument, NULL, 'n' },
+		{ "host-timeout", required_argument, NULL, 't' },
 		{ "log-level", required_argument, NULL, 'l' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
@@ -64,7 +77,10 @@ static int parse_options(int argc, char **argv, struct options *ret)
 			ret->parent = optarg;
 			break;
 		case 'n':
-			error = parse_port(optarg, &ret->port);
+			error = parse_number("bad --port", optarg, 1, &ret->port);
+			break;
+		case 't':
+			error = parse_number("bad --host-timeout", optarg, 0, &ret->host_timeout);
 			break;
 		case 'l':
 			if (log_level_parse(optarg, &ret->level) < 0)
@@ -80,7 +96,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
 			return -EINVAL; /* getopt_long has said it */
 		}
 	}
-	if (!error && optind < argc)
+	if (!error && strict && optind < argc)
 		error = complain("unexpected argument", argv[optind]);
 	return error;
 }
@@ -112,6 +128,25 @@ static void hold_stdio(void)
 	close_fd(&fd);
 }
 
+static int serve(const struct options *options, const struct hv_endpoint *parent)
+{
+	static struct agent agent;
+	struct fault fault = FAULT_NULL;
+	files_limit_raise();
+	int error = child_init(&fault);
+	if (!error && (error = agent_init(&agent, parent)) < 0)
+		fault_errno(&fault, error, "starting");
+	if (!error) {
+		bridge_limit_absence(&agent.bridge, options->host_timeout * UINT64_C(1000));
+		if ((error = agent_run(&agent)) < 0)
+			fault_errno(&fault, error, "event loop");
+	}
+	if (error < 0)
+		log_error("%s", fault.text);
+	agent_deinit(&agent);
+	return error;
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = {
@@ -120,23 +155,19 @@ int main(int argc, char **argv)
 		.level = LOG_LEVEL_INFO,
 	};
 	struct hv_endpoint parent;
-	int r = parse_options(argc, argv, &options);
-	if (r)
+	bool first = boot_wanted(argv[0]);
+	int r = parse_options(argc, argv, !first, &options);
+	if (!r)
+		r = parse_parent(&options, &parent);
+	if (!first && r)
 		return r < 0;
-	if (parse_parent(&options, &parent) < 0)
-		return 1;
 	hold_stdio();
 	log_init(STDERR_FILENO, LOG_FORMAT_TEXT, options.level);
-	static struct agent agent;
-	struct fault fault = FAULT_NULL;
-	files_limit_raise();
-	r = child_init(&fault);
-	if (!r && (r = agent_init(&agent, &parent)) < 0)
-		fault_errno(&fault, r, "starting");
-	if (!r && (r = agent_run(&agent)) < 0)
-		fault_errno(&fault, r, "event loop");
-	if (r < 0)
-		log_error("%s", fault.text);
-	agent_deinit(&agent);
+	if (first && !r)
+		r = boot(options.level);
+	if (!r)
+		r = serve(&options, &parent);
+	if (first)
+		power_off();
 	return r < 0;
 }

@@ -17,6 +17,8 @@
 #include <time.h>
 
 #define MESSAGE_MAX 2048
+/* The kernel refuses a longer record. */
+#define RECORD_MAX 960
 
 static struct {
 	int fd;
@@ -30,11 +32,12 @@ static struct {
 static const struct {
 	const char *name;
 	enum log_level level;
+	int priority; /* of syslog(3) */
 } levels[] = {
-	{ "error", LOG_LEVEL_ERROR },
-	{ "warning", LOG_LEVEL_WARNING },
-	{ "info", LOG_LEVEL_INFO },
-	{ "debug", LOG_LEVEL_DEBUG },
+	{ "error", LOG_LEVEL_ERROR, 3 },
+	{ "warning", LOG_LEVEL_WARNING, 4 },
+	{ "info", LOG_LEVEL_INFO, 6 },
+	{ "debug", LOG_LEVEL_DEBUG, 7 },
 	{ "warn", LOG_LEVEL_WARNING },
 	{ "trace", LOG_LEVEL_DEBUG },
 };
@@ -92,12 +95,34 @@ const char *time_format(const struct timespec *time, char text[static TIME_TEXT]
 	return text;
 }
 
-void log_write(enum log_level level, const char *format, ...)
+/* Static, not on the stack: the programs have one thread, and few lines are long. */
+static char message[MESSAGE_MAX], line[MESSAGE_MAX * JSON_ESCAPED_MAX + 128];
+
+/* The line that says the first size bytes of the message; its length. */
+static size_t compose(enum log_level level, size_t size)
 {
-	/* Static, not on the stack: the programs have one thread, and few lines are long. */
-	static char message[MESSAGE_MAX], line[MESSAGE_MAX * JSON_ESCAPED_MAX + 128];
 	char when[TIME_TEXT];
 	struct timespec now;
+	const char *name = levels[level].name;
+	bool json = state.format == LOG_FORMAT_JSON;
+
+	if (state.format == LOG_FORMAT_KERNEL)
+		return (size_t)snprintf(line, sizeof(line), "<%d>hvagent: %.*s\n",
+		                        levels[level].priority,
+		                        (int)min_size(size, RECORD_MAX), message);
+	clock_gettime(CLOCK_REALTIME, &now);
+	time_format(&now, when);
+	int start = json ? snprintf(line, sizeof(line), "{\"level\":\"%s\",\"msg\":\"", name) :
+	                   snprintf(line, sizeof(line), "time=\"%s\" level=%s msg=\"", when, name);
+	size_t end = (size_t)start;
+	end += json_escape(line + end, message, size, false);
+	int rest = json ? snprintf(line + end, sizeof(line) - end, "\",\"time\":\"%s\"}\n", when) :
+	                  snprintf(line + end, sizeof(line) - end, "\"\n");
+	return end + (size_t)rest;
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
 	va_list args;
 	int saved = errno;
 
@@ -108,19 +133,7 @@ void log_write(enum log_level level, const char *format, ...)
 	va_end(args);
 	if (length < 0)
 		goto out;
-	size_t size = min_size((size_t)length, sizeof(message) - 1);
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	time_format(&now, when);
-	const char *name = levels[level].name;
-	bool json = state.format == LOG_FORMAT_JSON;
-	int start = json ? snprintf(line, sizeof(line), "{\"level\":\"%s\",\"msg\":\"", name) :
-	                   snprintf(line, sizeof(line), "time=\"%s\" level=%s msg=\"", when, name);
-	size_t end = (size_t)start;
-	end += json_escape(line + end, message, size, false);
-	int rest = json ? snprintf(line + end, sizeof(line) - end, "\",\"time\":\"%s\"}\n", when) :
-	                  snprintf(line + end, sizeof(line) - end, "\"\n");
-	end += (size_t)rest;
+	size_t end = compose(level, min_size((size_t)length, sizeof(message) - 1));
 	while (write(state.fd, line, end) < 0 && errno == EINTR)
 		;
 	state.written += end;

@@ -12,6 +12,7 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 enum log_format {
 	LOG_FORMAT_TEXT, /* time="2026-…Z" level=error msg="…" */
 	LOG_FORMAT_JSON, /* {"level":"error","msg":"…","time":"2026-…Z"} */
+	LOG_FORMAT_KERNEL, /* <3>hvagent: … for /dev/kmsg, which knows the time */
 };
 
 /* fd is borrowed; -1 silences. */

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The agent as the first process of a VM: everything between the kernel and the agent's own work.
+ */
+
+#include "oci/log.h"
+
+/* Whether the kernel of a VM has started us: process 1 under the name of its init. */
+bool boot_wanted(const char *name);
+/*
+ * Makes a system of the bare VM: a root, mounts, the log in the kernel's, cgroups, modules. On an
+ * error the VM is of no use; the log has said why.
+ */
+int boot(enum log_level wanted);
+/* After boot(): this agent has the VM for itself, with its clock, its kernel log and its power. */
+bool booted(void);
+/* The cgroup of the VM's own processes, a borrowed fd; -1 when not booted. */
+int boot_cgroup_fd(void);
