@@ -165,7 +165,7 @@ int bridge_check(const struct bridge *bridge, struct fault *fault)
 {
 	if (bridge->gone)
 		return fault_set(fault, -ENOTCONN, HRESULT_FAIL,
-		                 "the partition has ended: its agent %s", bridge->gone);
+		                 "the partition has ended: %s", bridge->gone);
 	if (!bridge->ready)
 		return fault_set(fault, -ENOTCONN, HRESULT_FAIL, "the agent is not connected");
 	return 0;

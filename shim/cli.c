@@ -29,7 +29,9 @@ static const struct option_row global_options[] = {
 	{ "root", 0, OPTION_STRING, offsetof(struct cli, root), "DIR",
 	  "state directory (default /run/hvrun, or $XDG_RUNTIME_DIR/hvrun)" },
 	{ "partition", 0, OPTION_STRING, offsetof(struct cli, partition), "DRIVER",
-	  "where new containers run: local (default)" },
+	  "where new containers run: local (default), qemu, attach=ENDPOINT" },
+	{ "config", 0, OPTION_STRING, offsetof(struct cli, config), "FILE",
+	  "instead of /etc/hvrun/config.json (or $HVRUN_CONFIG)" },
 	{ "log", 0, OPTION_STRING, offsetof(struct cli, log), "FILE", "also log errors to FILE" },
 	{ "log-format", 0, OPTION_STRING, offsetof(struct cli, log_format), "FORMAT",
 	  "format of that log: text (default) or json" },
@@ -286,7 +288,7 @@ static int fail(const struct fault *fault, int log_fd, int status)
 {
 	if (log_fd >= 0)
 		log_error("%s", fault->text);
-	dprintf(STDERR_FILENO, "hvrun: %s\n", fault->text);
+	dprintf(STDERR_FILENO, "hvrun: %s\n%s", fault->text, sandbox_last_words());
 	return status;
 }
 
@@ -300,6 +302,7 @@ int cli_main(int argc, char **argv)
 	int first = 0;
 	hold_stdio();
 	signal(SIGPIPE, SIG_IGN);
+	cli.config = getenv("HVRUN_CONFIG");
 	int r = cli_parse("hvrun", global_options, &cli, argc, argv, &first, &fault);
 	if (!r && cli.version) {
 		printf("hvrun version " HVRUN_VERSION "\nspec: " OCI_VERSION "\n");

@@ -13,7 +13,7 @@
 
 /* Global options, and what every verb works with. */
 struct cli {
-	const char *root, *log, *log_format, *log_level, *partition;
+	const char *root, *log, *log_format, *log_level, *partition, *config;
 	bool debug, systemd_cgroup, version;
 	struct state state;             /* open */
 };

@@ -174,15 +174,19 @@ static int check_own(struct creation *creation, struct fault *fault)
 static int connect_partition(struct creation *creation, struct fault *fault)
 {
 	struct cli *cli = creation->cli;
+	const struct sandbox_wish wish = {
+		.driver = cli->partition,
+		.config = cli->config,
+		.annotations = &creation->bundle.spec.annotations,
+		.debug = cli->debug,
+	};
 	int error = creation->joins ? -EEXIST
-	                            : sandbox_spawn(&cli->state, creation->partition, cli->partition,
-	                                            cli->debug, fault);
+	                            : sandbox_spawn(&cli->state, creation->partition, &wish, fault);
 	if (error == -EEXIST && !creation->joins) {
 		/* Somebody else starts it, or it is what a killed sandbox process left behind. */
 		int removed = remains_remove_partition(&cli->state, creation->partition);
 		if (!removed || removed == -ENOENT)
-			error = sandbox_spawn(&cli->state, creation->partition, cli->partition,
-			                      cli->debug, fault);
+			error = sandbox_spawn(&cli->state, creation->partition, &wish, fault);
 	}
 	if (error < 0 && error != -EEXIST)
 		return error;

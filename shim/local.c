@@ -200,7 +200,7 @@ static int local_start(struct partition *partition, struct fault *fault)
 		return fault_errno(fault, -errno, "namespaces of a local partition");
 	if (!pid)
 		child(&launch);
-	partition->pid = pid;
+	partition->pid = partition->dialler = pid;
 	partition->exit_fd = pidfd;
 	partition->output_fd = take_fd(&ours);
 	return 0;
@@ -217,11 +217,11 @@ static void local_collect(struct partition *partition, char *text, size_t size)
 	siginfo_t info = { 0 };
 
 	if (waitid(P_PIDFD, (id_t)partition->exit_fd, &info, WEXITED) < 0)
-		snprintf(text, size, "is gone (%s)", errno_text(errno));
+		snprintf(text, size, "the agent is gone (%s)", errno_text(errno));
 	else if (info.si_code == CLD_EXITED)
-		snprintf(text, size, "ended with status %d", info.si_status);
+		snprintf(text, size, "the agent ended with status %d", info.si_status);
 	else
-		snprintf(text, size, "was killed by signal %d", info.si_status);
+		snprintf(text, size, "the agent was killed by signal %d", info.si_status);
 	partition->pid = 0;
 }
 

@@ -34,10 +34,15 @@
 #define RECONNECT_LIMIT 30000   /* milliseconds without a connection to an agent that lives */
 #define OUTPUT_MAX (1u << 20)   /* bytes of agent.log; then it becomes agent.log.1 */
 #define LOG_MAX (1u << 20)      /* of sandbox.log likewise, as much of it is the guest's doing */
-#define LAST_LINE 200
+#define LAST_LINES 12            /* shown when a start has failed */
+#define DETAILS_MAX 4096        /* their bytes; a pipe takes as much at once */
+#define PORT_TRIES 4096
+#define ANNOTATIONS_MAX 16
 
 struct options {
-	const char *root, *driver, *id;
+	const char *root, *driver, *id, *config;
+	const char *annotations[ANNOTATIONS_MAX];       /* "name=value" */
+	size_t annotation_count;
 	int ready_fd;
 	bool debug;
 };
@@ -47,6 +52,7 @@ struct sandbox {
 	struct state state;
 	int directory_fd, log_fd;
 	char *directory;
+	struct config config;
 	struct loop loop;
 	struct signals signals;
 	struct partition partition;
@@ -60,7 +66,7 @@ struct sandbox {
 	struct source starter;          /* ready_fd, until it is told */
 	int output_fd;                  /* agent.log */
 	uint64_t output_size;
-	char last_line[LAST_LINE];      /* that the agent said */
+	struct tail said;               /* by the agent, where we read its output */
 	bool running;                   /* the agent */
 	bool shutting_down;             /* containers are being deleted */
 	bool ending;
@@ -82,10 +88,14 @@ static bool tell_ready(struct sandbox *sandbox, const char *text, size_t size)
 
 static void tell_failed(struct sandbox *sandbox, const char *text)
 {
-	char line[FAULT_TEXT + 1];
-	int n = snprintf(line, sizeof(line), "%s\n", text);
+	struct buf lines = BUF(FAULT_TEXT + DETAILS_MAX);
+	int r = buf_printf(&lines, "%s\n", text);
 
-	(void)tell_ready(sandbox, line, min_size((size_t)n, sizeof(line) - 1));
+	if (r >= 0 && sandbox->partition.said)
+		r = tail_print(sandbox->partition.said, LAST_LINES, "  ", &lines);
+	if (buf_length(&lines))
+		(void)tell_ready(sandbox, buf_head(&lines), buf_length(&lines));
+	buf_deinit(&lines);
 }
 
 /* The end */
@@ -115,10 +125,11 @@ static void end(struct sandbox *sandbox)
 		return;
 	sandbox->ending = true;
 	sandbox->server.ending = true;
-	remove_directory(sandbox);
+	/* What a driver has mounted in the directory goes first. */
 	if (sandbox->running)
 		sandbox->partition.driver->stop(&sandbox->partition);
-	else
+	remove_directory(sandbox);
+	if (!sandbox->running)
 		loop_stop(&sandbox->loop);
 }
 
@@ -157,18 +168,19 @@ static void start_failed(struct sandbox *sandbox, const char *text)
 /* When the agent has gone and the connection has been read to its end. */
 static void partition_over(struct sandbox *sandbox)
 {
-	char how[sizeof(sandbox->task.death)], text[FAULT_TEXT];
+	char how[PARTITION_DEATH], line[256], text[FAULT_TEXT];
 
 	if (sandbox->running || sandbox->bridge.connected || sandbox->task.dead)
 		return;
 	sandbox->partition.driver->collect(&sandbox->partition, how, sizeof(how));
 	if (sandbox->ready_fd >= 0) {
-		snprintf(text, sizeof(text), "the agent %s%s%s", how,
-		         sandbox->last_line[0] ? ": " : "", sandbox->last_line);
+		/* A driver whose processes say much has chosen what belongs to it. */
+		tail_line(&sandbox->said, NULL, line, sizeof(line));
+		snprintf(text, sizeof(text), "%s%s%s", how, line[0] ? ": " : "", line);
 		start_failed(sandbox, text);
 		return;
 	}
-	log_error("the agent %s", how);
+	log_error("%s", how);
 	timer_set(&sandbox->limit, 0);
 	task_died(&sandbox->task, how);
 	if (!sandbox->task.containers)
@@ -179,7 +191,7 @@ static int on_partition_exit(struct source *source, uint32_t got)
 {
 	(void)got;
 	struct sandbox *sandbox = container_of(source, struct sandbox, exited);
-	char how[128];
+	char how[PARTITION_DEATH];
 
 	source_deinit(&sandbox->exited);
 	sandbox->running = false;
@@ -207,17 +219,6 @@ static int on_starter_gone(struct source *source, uint32_t got)
 
 /* The agent's words */
 
-static void keep_last_line(struct sandbox *sandbox, const char *text, size_t size)
-{
-	while (size && text[size - 1] == '\n')
-		size--;
-	const char *line = size ? memrchr(text, '\n', size) : NULL;
-	size_t start = line ? (size_t)(line + 1 - text) : 0;
-	if (size > start)
-		snprintf(sandbox->last_line, LAST_LINE, "%.*s",
-		         (int)min_size(size - start, LAST_LINE), text + start);
-}
-
 static void log_output(struct sandbox *sandbox, const char *text, size_t size)
 {
 	if (sandbox->output_size > OUTPUT_MAX && sandbox->directory_fd >= 0) {
@@ -234,6 +235,11 @@ static void log_output(struct sandbox *sandbox, const char *text, size_t size)
 		sandbox->output_size += size;
 }
 
+static void on_words(struct partition *partition, const char *text, size_t size)
+{
+	log_output(container_of(partition, struct sandbox, partition), text, size);
+}
+
 static int on_output(struct source *source, uint32_t got)
 {
 	(void)got;
@@ -243,7 +249,7 @@ static int on_output(struct source *source, uint32_t got)
 
 	if (n > 0) {
 		if (sandbox->ready_fd >= 0)
-			keep_last_line(sandbox, text, (size_t)n);
+			tail_add(&sandbox->said, text, (size_t)n);
 		log_output(sandbox, text, (size_t)n);
 	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 		source_deinit(source);
@@ -362,11 +368,13 @@ static void on_describe(struct server *server, struct buf *out)
 {
 	struct sandbox *sandbox = container_of(server, struct sandbox, server);
 
-	(void)buf_printf(out, "partition %s (%s): agent pid %d, refused connections %llu%s\n",
+	(void)buf_printf(out, "partition %s (%s): pid %d, refused connections %llu%s\n",
 	                 sandbox->options->id, sandbox->partition.driver->name,
 	                 (int)sandbox->partition.pid,
 	                 (unsigned long long)sandbox->bridge.listener.refused,
 	                 sandbox->ending ? ", ending" : "");
+	if (sandbox->partition.driver->describe)
+		sandbox->partition.driver->describe(&sandbox->partition, out);
 }
 
 static const struct server_ops server_ops = { .shutdown = on_shutdown, .describe = on_describe };
@@ -405,6 +413,8 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		{ "root", required_argument, NULL, 'r' },
 		{ "ready", required_argument, NULL, 'f' },
 		{ "driver", required_argument, NULL, 'd' },
+		{ "config", required_argument, NULL, 'c' },
+		{ "annotation", required_argument, NULL, 'a' },
 		{ "debug", no_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -422,6 +432,14 @@ static int parse_options(int argc, char **argv, struct options *ret)
 			break;
 		case 'd':
 			ret->driver = optarg;
+			break;
+		case 'c':
+			ret->config = optarg;
+			break;
+		case 'a':
+			if (ret->annotation_count == ANNOTATIONS_MAX)
+				return -E2BIG;
+			ret->annotations[ret->annotation_count++] = optarg;
 			break;
 		case 'v':
 			ret->debug = true;
@@ -526,30 +544,82 @@ static int start_loop(struct sandbox *sandbox, struct fault *fault)
 	return r < 0 ? fault_errno(fault, r, "event loop") : 0;
 }
 
+static int read_config(struct sandbox *sandbox, struct fault *fault)
+{
+	const struct options *options = sandbox->options;
+	int r = config_load(&sandbox->config, options->config, fault);
+
+	for (size_t i = 0; r >= 0 && i < options->annotation_count; i++) {
+		const char *value = strchr(options->annotations[i], '=');
+		cleanup_free char *name = strndup(options->annotations[i],
+		                                  strcspn(options->annotations[i], "="));
+		r = !name ? fault_errno(fault, -ENOMEM, "annotations") :
+			config_annotate(&sandbox->config, name, value ? value + 1 : "", fault);
+	}
+	return r;
+}
+
+static int prepare_partition(struct sandbox *sandbox, struct fault *fault)
+{
+	const struct options *options = sandbox->options;
+	struct partition *partition = &sandbox->partition;
+	int r = read_config(sandbox, fault);
+
+	if (r < 0)
+		return r;
+	partition->driver = partition_driver_find(options->driver, &partition->argument);
+	if (!partition->driver)
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+		                 "unknown kind of partition \"%s\"", options->driver);
+	partition->directory = sandbox->directory;
+	partition->root = sandbox->state.root;
+	partition->debug = options->debug;
+	partition->config = &sandbox->config;
+	partition->loop = &sandbox->loop;
+	partition->output = on_words;
+	partition->child.uid = geteuid();
+	partition->child.running = true;
+	r = hv_guid_random(&partition->child.vm);
+	if (r < 0)
+		return fault_errno(fault, r, "partition");
+	return partition->driver->prepare ? partition->driver->prepare(partition, fault) : 0;
+}
+
+/* On vsock the ports are those of the whole machine; hybrid sockets are the partition's alone. */
+static int listen_somewhere(struct sandbox *sandbox, struct fault *fault)
+{
+	struct partition *partition = &sandbox->partition;
+	struct hv_endpoint endpoint;
+	int r;
+
+	for (uint32_t i = 0; i < PORT_TRIES; i++) {
+		partition->port = BRIDGE_PORT + i;
+		r = partition->driver->endpoint(partition, partition->port, &endpoint);
+		if (r < 0)
+			return fault_errno(fault, r, "where the agent is to connect");
+		r = bridge_listen(&sandbox->bridge, &endpoint, &sandbox->children, fault);
+		if (r != -EADDRINUSE || endpoint.scheme != HV_SCHEME_VSOCK)
+			break;
+	}
+	return r;
+}
+
 static int listen_for_agent(struct sandbox *sandbox, struct fault *fault)
 {
 	struct partition *partition = &sandbox->partition;
 	struct hv_endpoint endpoint;
-
-	partition->driver = partition_driver_find(sandbox->options->driver);
-	if (!partition->driver)
-		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 "unknown kind of partition \"%s\"", sandbox->options->driver);
-	partition->directory = sandbox->directory;
-	partition->debug = sandbox->options->debug;
 	int r = partition->driver->endpoint(partition, BRIDGE_PORT, &endpoint);
+
+	if (r >= 0 && endpoint.scheme == HV_SCHEME_HYBRID) {
+		partition->child.base = strdup(endpoint.path);
+		r = partition->child.base ? 0 : -ENOMEM;
+	}
 	if (r >= 0)
-		r = hv_guid_random(&partition->child.vm);
-	partition->child.base = strdup(endpoint.path);
-	partition->child.uid = geteuid();
-	partition->child.running = true;
-	if (r >= 0)
-		r = partition->child.base ? hv_children_add(&sandbox->children, &partition->child) :
-			-ENOMEM;
+		r = hv_children_add(&sandbox->children, &partition->child);
 	if (r < 0)
 		return fault_errno(fault, r, "partition");
 	bridge_init(&sandbox->bridge, &sandbox->loop, &bridge_ops);
-	return bridge_listen(&sandbox->bridge, &endpoint, &sandbox->children, fault);
+	return listen_somewhere(sandbox, fault);
 }
 
 static int start_partition(struct sandbox *sandbox, struct fault *fault)
@@ -560,7 +630,7 @@ static int start_partition(struct sandbox *sandbox, struct fault *fault)
 	if (r < 0)
 		return r;
 	sandbox->running = true;
-	sandbox->bridge.peer_pid = partition->pid;
+	sandbox->bridge.peer_pid = partition->dialler;
 	r = source_init(&sandbox->exited, &sandbox->loop, partition->exit_fd, EPOLLIN,
 	                on_partition_exit);
 	if (r >= 0 && partition->output_fd >= 0)
@@ -592,6 +662,8 @@ static int begin(struct sandbox *sandbox, struct fault *fault)
 	if (r >= 0)
 		r = start_loop(sandbox, fault);
 	if (r >= 0)
+		r = prepare_partition(sandbox, fault);
+	if (r >= 0)
 		r = listen_for_agent(sandbox, fault);
 	if (r >= 0)
 		r = start_partition(sandbox, fault);
@@ -617,6 +689,7 @@ static void sandbox_deinit(struct sandbox *sandbox)
 	hv_children_remove(&sandbox->children, &sandbox->partition.child);
 	free((void *)(uintptr_t)sandbox->partition.child.base);
 	partition_deinit(&sandbox->partition);
+	config_deinit(&sandbox->config);
 	loop_deinit(&sandbox->loop);
 	close_fd(&sandbox->output_fd);
 	close_fd(&sandbox->directory_fd);

@@ -13,6 +13,7 @@
 
 #include "hvsocket/hvsocket.h"
 #include "oci/log.h"
+#include "shim/config.h"
 #include "shim/control.h"
 
 #include <fcntl.h>
@@ -22,7 +23,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define READY_MAX 1000
+#define READY_MAX 8192
 
 static _Noreturn void child(char *const *args, int ready_fd)
 {
@@ -37,54 +38,122 @@ static _Noreturn void child(char *const *args, int ready_fd)
 	_exit(127);
 }
 
+/* All that it had to say when its start failed. */
+static char said[READY_MAX];
+
 /* One NUL byte is success; text says what failed; nothing at all is a process that died. */
 static int read_ready(int fd, struct fault *fault)
 {
-	char text[READY_MAX];
 	size_t length = 0;
 
-	while (length < sizeof(text) - 1) {
-		ssize_t n = read(fd, text + length, sizeof(text) - 1 - length);
+	while (length < sizeof(said) - 1) {
+		ssize_t n = read(fd, said + length, sizeof(said) - 1 - length);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			break;
 		length += (size_t)n;
-		if (!text[0])
+		if (!said[0])
 			return 0;
-		if (text[length - 1] == '\n')
-			break;
 	}
-	text[length] = '\0';
-	text[strcspn(text, "\n")] = '\0';
+	said[length] = '\0';
+	char *newline = memchr(said, '\n', length);
+	if (newline)
+		*newline = '\0';
 	return fault_set(fault, -EIO, HRESULT_FAIL, "start the partition: %s",
-	                 length ? text : "its sandbox process died");
+	                 length ? said : "its sandbox process died");
 }
 
-static int spawn(struct state *state, const char *id, const char *driver, bool debug,
-                 struct fault *fault)
+const char *sandbox_last_words(void)
 {
-	int pipe_fd[2];
+	size_t line = strlen(said) + 1;
+
+	return said[0] && line < sizeof(said) ? said + line : "";
+}
+
+#define ARGUMENTS_MAX 32
+
+/* The command line of a sandbox process, in an arena. */
+struct arguments {
+	struct arena arena;
+	size_t count;
+	char *item[ARGUMENTS_MAX];
+	bool failed;
+};
+
+static void add(struct arguments *arguments, const char *text)
+{
+	char *copy = arena_copy(&arguments->arena, text, strlen(text));
+
+	if (!copy || arguments->count + 1 >= ARGUMENTS_MAX) {
+		arguments->failed = true;
+		return;
+	}
+	arguments->item[arguments->count++] = copy;
+}
+
+static void add_option(struct arguments *arguments, const char *name, const char *value)
+{
+	if (!value)
+		return;
+	add(arguments, name);
+	add(arguments, value);
+}
+
+/* Which of them count is for the configuration to say. */
+static void add_annotations(struct arguments *arguments, const struct str_map *annotations)
+{
+	for (size_t i = 0; annotations && i < annotations->count; i++) {
+		const struct str_pair *pair = &annotations->item[i];
+		if (strncmp(pair->name, CONFIG_ANNOTATION, strlen(CONFIG_ANNOTATION)) != 0)
+			continue;
+		char *text = arena_printf(&arguments->arena, "%s=%s", pair->name, pair->value);
+		add_option(arguments, "--annotation", text ? text : "");
+	}
+}
+
+static void make_arguments(struct arguments *arguments, const char *root, const char *id,
+                           const struct sandbox_wish *wish, int ready_fd)
+{
 	char fd_text[16];
 
+	snprintf(fd_text, sizeof(fd_text), "%d", ready_fd);
+	add(arguments, "hvrun");
+	add(arguments, "sandbox");
+	add_option(arguments, "--root", root);
+	add_option(arguments, "--ready", fd_text);
+	add_option(arguments, "--driver", wish->driver);
+	add_option(arguments, "--config", wish->config);
+	if (wish->debug)
+		add(arguments, "--debug");
+	add_annotations(arguments, wish->annotations);
+	add(arguments, "--");
+	add(arguments, id);
+}
+
+static int spawn(struct state *state, const char *id, const struct sandbox_wish *wish,
+                 struct fault *fault)
+{
+	struct arguments arguments = { .arena = ARENA(1u << 20) };
+	struct sandbox_wish resolved = *wish;
+	int pipe_fd[2];
+
+	/* The sandbox process is in another directory. */
+	cleanup_free char *config = wish->config ? realpath(wish->config, NULL) : NULL;
+	if (wish->config && !config)
+		return fault_errno(fault, -errno, "configuration \"%s\"", wish->config);
+	resolved.config = config;
 	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
 		return fault_errno(fault, -errno, "pipe");
 	cleanup_close int ours = pipe_fd[0], theirs = pipe_fd[1];
-	snprintf(fd_text, sizeof(fd_text), "%d", theirs);
-	char program[] = "hvrun", verb[] = "sandbox", root[] = "--root", ready[] = "--ready",
-	     driver_flag[] = "--driver", debug_flag[] = "--debug", end[] = "--";
-	cleanup_free char *id_text = strdup(id), *driver_text = strdup(driver ? driver : "local");
-	if (!id_text || !driver_text)
-		return fault_errno(fault, -ENOMEM, "partition \"%s\"", id);
-	char *const args[] = {
-		program, verb, root, state->root, ready, fd_text, driver_flag, driver_text,
-		debug ? debug_flag : end, debug ? end : id_text, debug ? id_text : NULL, NULL,
-	};
-	pid_t pid = fork();
-	if (pid < 0)
-		return fault_errno(fault, -errno, "fork");
+	make_arguments(&arguments, state->root, id, &resolved, theirs);
+	pid_t pid = arguments.failed ? -1 : fork();
+	int error = arguments.failed ? -E2BIG : -errno;
 	if (!pid)
-		child(args, theirs);
+		child(arguments.item, theirs);
+	arena_free(&arguments.arena);
+	if (pid < 0)
+		return fault_errno(fault, error, "start a sandbox process");
 	close_fd(&theirs);
 	int r = read_ready(ours, fault);
 	if (r < 0)
@@ -92,7 +161,7 @@ static int spawn(struct state *state, const char *id, const char *driver, bool d
 	return r;
 }
 
-int sandbox_spawn(struct state *state, const char *id, const char *driver, bool debug,
+int sandbox_spawn(struct state *state, const char *id, const struct sandbox_wish *wish,
                   struct fault *fault)
 {
 	cleanup_close int directory = -1;
@@ -101,7 +170,7 @@ int sandbox_spawn(struct state *state, const char *id, const char *driver, bool 
 
 	if (r < 0)
 		return r;
-	r = spawn(state, id, driver, debug, fault);
+	r = spawn(state, id, wish, fault);
 	/* Unless it has gone already, and the id perhaps belongs to somebody else. */
 	if (r < 0 && fstat(directory, &st) == 0 && st.st_nlink)
 		(void)state_partition_remove(state, id);

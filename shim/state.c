@@ -233,13 +233,35 @@ static int entry_make(struct state *state, const struct kind *kind, const char *
 	                 kind->noun, id);
 }
 
-/* Entries hold files and sockets, never folders. */
+/*
+ * Entries hold files and sockets, and at most folders of such: of one of those a daemon with few
+ * rights is the owner, so nothing is followed and nothing that is nested deeper is touched.
+ */
+static void remove_folder(int parent_fd, const char *name)
+{
+	int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!directory) {
+		close_fd(&fd);
+		return;
+	}
+	for (struct dirent *entry; (entry = readdir(directory));) {
+		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+			(void)unlinkat(fd, entry->d_name, 0);
+	}
+	closedir(directory);
+	(void)unlinkat(parent_fd, name, AT_REMOVEDIR);
+}
+
 static int empty_and_remove(struct state *state, const char *path, DIR *directory)
 {
 	rewinddir(directory);
 	for (struct dirent *entry; (entry = readdir(directory));) {
-		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
-			(void)unlinkat(dirfd(directory), entry->d_name, 0);
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		if (unlinkat(dirfd(directory), entry->d_name, 0) < 0 && errno == EISDIR)
+			remove_folder(dirfd(directory), entry->d_name);
 	}
 	/* Somebody else may have removed it meanwhile, and a third one made it anew. */
 	if (!entry_is(state, path, dirfd(directory)))

@@ -16,6 +16,7 @@
 #include "shim/control.h"
 #include "shim/logfile.h"
 #include "shim/partition.h"
+#include "shim/share.h"
 #include "shim/stdio.h"
 
 #define TASK_EXIT_KILLED 137    /* of what was running when its partition ended */
@@ -87,6 +88,7 @@ struct container {
 	struct process *processes;      /* execs, newest first */
 	struct task_request *deleting;  /* the first of them waits for the init's end */
 	struct timer patience;          /* of who deletes it by force */
+	struct share *share;            /* what it uses of the host's files, or NULL */
 	struct container *next;
 };
 
@@ -103,9 +105,10 @@ struct task {
 	struct partition *partition;
 	const struct task_ops *ops;
 	struct container *containers;
+	struct container *vm;           /* has the VM's own processes; in no list, NULL: never any */
 	uint64_t patience;              /* TASK_PATIENCE */
 	bool dead;                      /* the partition has ended */
-	char death[128];                /* how: "was killed by signal 9" */
+	char death[PARTITION_DEATH];    /* how: "the agent was killed by signal 9" */
 };
 
 void task_init(struct task *task, struct bridge *bridge, struct partition *partition,
@@ -118,6 +121,8 @@ void task_notification(struct task *task, const struct notification *notificatio
 void task_died(struct task *task, const char *how);
 
 struct container *task_find(struct task *task, const char *id);
+/* Stands for the VM itself: always running, with a nameless init. NULL: no memory. */
+struct container *task_vm(struct task *task);
 enum container_status container_status(const struct container *container);
 const char *container_status_name(enum container_status status);
 /* pid 0: the init. NULL: no such process. */

@@ -31,7 +31,7 @@ _hvrun_argument() {
 	case $verb:$option in
 	:--log-format) COMPREPLY=($(compgen -W 'text json' -- "$cur")) ;;
 	:--log-level) COMPREPLY=($(compgen -W 'error warning info debug' -- "$cur")) ;;
-	:--partition) COMPREPLY=($(compgen -W 'local' -- "$cur")) ;;
+	:--partition) COMPREPLY=($(compgen -W 'local qemu attach=' -- "$cur")) ;;
 	:--root|*:--bundle|create:-b|run:-b|spec:-b) compopt -o filenames && COMPREPLY=($(compgen -d -- "$cur")) ;;
 	list:-f|ps:-f|stats:-f|*:--format) COMPREPLY=($(compgen -W 'table json' -- "$cur")) ;;
 	logs:--stream) COMPREPLY=($(compgen -W 'stdout stderr' -- "$cur")) ;;

@@ -359,7 +359,7 @@ static void test_comes_back(void **state)
 	assert_int_equal(next.answers, 1);
 	assert_true(bridge_stream_ids(&agent->bridge, 3) >= stream + 3);
 
-	agent->bridge.gone = "was killed by signal 9";
+	agent->bridge.gone = "the agent was killed by signal 9";
 	assert_int_equal(ask(agent, &question, &fault), -ENOTCONN);
 	assert_non_null(strstr(fault.text, "was killed by signal 9"));
 }

@@ -830,7 +830,7 @@ static void test_patience(void **state)
 	wait_for_patience(fixture);
 	assert_int_equal(stops, 1);
 	assert_int_equal(deleters[0].answers, 0);
-	task_died(&fixture->task, "was killed by signal 9");
+	task_died(&fixture->task, "the agent was killed by signal 9");
 	assert_int_equal(deleters[0].answers, 1);
 	assert_false(deleters[0].failed);
 	close_callers(&running.callers);
@@ -1112,7 +1112,7 @@ static void test_partition_dies(void **state)
 	assert_true(executor.failed && signaller.failed);
 	/* The agent may come back, until the partition is known to have ended. */
 	assert_int_equal(waiter.answers, 0);
-	task_died(&fixture->task, "was killed by signal 9");
+	task_died(&fixture->task, "the agent was killed by signal 9");
 	assert_int_equal(waiter.exit_code, 137);
 	assert_int_equal(container_status(running.container), CONTAINER_STOPPED);
 	expect_text(running.callers.out, "last words");
@@ -1120,7 +1120,7 @@ static void test_partition_dies(void **state)
 	fresh(&signaller);
 	assert_int_equal(exec(fixture, running.container, NULL, &executor), -ENOTCONN);
 	assert_string_equal(executor.fault.text,
-	                    "the partition has ended: its agent was killed by signal 9");
+	                    "the partition has ended: the agent was killed by signal 9");
 	fresh(&deleter);
 	assert_int_equal(task_delete(running.container, false, &deleter.request, &fault), 0);
 	assert_int_equal(deleter.answers, 1);
@@ -1164,7 +1164,7 @@ static void test_partition_dies_in_deletion(void **state)
 	close_fd(&fixture->agent.fd);
 	fake_spin(agent_of(fixture));
 	assert_int_equal(deleter.answers, 0);
-	task_died(&fixture->task, "was killed by signal 9");
+	task_died(&fixture->task, "the agent was killed by signal 9");
 	assert_int_equal(deleter.answers, 1);
 	assert_false(deleter.failed);
 	assert_null(fixture->task.containers);
