@@ -74,14 +74,14 @@ void cgroup_plan_relax(struct cgroup_plan *plan, const char *name, const char *f
 void cgroup_plan_refuse(struct cgroup_plan *plan, int error, const char *name, const char *format,
                         ...)
 {
-	char text[FAULT_TEXT];
-	int length = snprintf(text, sizeof(text), "linux.resources.%s: ", name);
+	struct fault detail;
 	va_list args;
 	va_start(args, format);
-	if (length >= 0 && (size_t)length < sizeof(text))
-		vsnprintf(text + length, sizeof(text) - length, format, args);
+	fault_vset(&detail, error, HRESULT_INVALID_ARGUMENT, format, args);
 	va_end(args);
-	plan_fail(plan, error, text);
+	if (plan->error == 0)
+		plan->error = fault_set(plan->fault, error, HRESULT_INVALID_ARGUMENT,
+		                        "linux.resources.%s: %s", name, detail.text);
 }
 
 void cgroup_plan_check_usage(struct cgroup_plan *plan, const struct oci_memory *memory,

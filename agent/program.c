@@ -143,5 +143,7 @@ int program_exec(const struct oci_process *process, const char *home, struct fau
 	}
 	if (denied)
 		return fault_errno(fault, -EACCES, "exec: \"%s\"", search.name);
+	if (strchr(search.name, '/'))
+		return look_at(search.name, fault); /* it is longer than a path can be */
 	return not_found(search.name, fault);
 }

@@ -3,7 +3,8 @@
 /*
  * The text of a fault ends up on terminals, in logs and in JSON, and parts of it come from the
  * other side, so it is made harmless here, once: one line, no control characters (C1 included:
- * some terminals obey them), valid UTF-8.
+ * some terminals obey them), valid UTF-8. Of what is too long the middle goes: what was being done
+ * stands at the beginning, why it failed at the end, and between them a name that somebody made up.
  *
  * The texts of errnos are a table of our own because they are compared by users and tests, and
  * strerror(3) differs between the C libraries.
@@ -12,9 +13,12 @@
 #include "oci/fault.h"
 #include "oci/utf8.h"
 
-#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* With what comes before it. The longest text is much shorter. */
+#define REASON_MAX 80
 
 static const char *const errno_texts[] = {
 	[0] = "success",
@@ -115,71 +119,110 @@ const char *errno_text(int error)
 	return other;
 }
 
-/* Copies at most room - 1 bytes of text that fit as whole characters. */
-static size_t copy_harmless(char *to, size_t room, const char *from)
+/* In place: what is replaced does not become longer. Its new length. */
+static size_t make_harmless(char *text, size_t length)
 {
-	size_t length = strlen(from), out = 0;
+	size_t out = 0;
 
 	for (size_t i = 0; i < length;) {
-		size_t n = utf8_length(from + i, length - i);
-		unsigned char first = (unsigned char)from[i];
+		size_t n = utf8_length(text + i, length - i);
+		unsigned char first = (unsigned char)text[i];
 		bool control = first < 0x20 || first == 0x7f ||
-		               (n == 2 && first == 0xc2 && (unsigned char)from[i + 1] < 0xa0);
+		               (n == 2 && first == 0xc2 && (unsigned char)text[i + 1] < 0xa0);
 		if (!n || control) {
-			if (room - out < 2)
-				break;
-			to[out++] = '?';
+			text[out++] = '?';
 			i += n ? n : 1;
 			continue;
 		}
-		if (room - out < n + 1)
-			break;
-		memcpy(to + out, from + i, n);
+		memmove(text + out, text + i, n);
 		out += n;
 		i += n;
 	}
-	to[out] = '\0';
 	return out;
 }
 
-/* The arguments may point into fault->text ("<more>: %s"), hence the detour. */
-static size_t format_text(struct fault *fault, size_t room, const char *format, va_list args)
-	__attribute__((format(printf, 3, 0)));
-static size_t format_text(struct fault *fault, size_t room, const char *format, va_list args)
+static bool is_inside_character(char c)
 {
-	/* A little more than fits, so that a cut character is not mistaken for a wrong one. */
-	char text[FAULT_TEXT + 4];
+	return ((unsigned char)c & 0xc0) == 0x80;
+}
 
-	if (vsnprintf(text, sizeof(text), format, args) < 0)
-		text[0] = '\0';
-	return copy_harmless(fault->text, room, text);
+/* Valid UTF-8. */
+static void copy_both_ends(char to[static FAULT_TEXT], const char *text, size_t length)
+{
+	static const char cut[] = "…";
+	const size_t room = FAULT_TEXT - sizeof(cut);
+	size_t head = length, tail = length;
+
+	if (length >= FAULT_TEXT) {
+		head = room / 2;
+		while (is_inside_character(text[head]))
+			head--;
+		tail = length - (room - head);
+		while (tail < length && is_inside_character(text[tail]))
+			tail++;
+	}
+	memcpy(to, text, head);
+	to += head;
+	if (tail > head) {
+		memcpy(to, cut, sizeof(cut) - 1);
+		to += sizeof(cut) - 1;
+	}
+	memcpy(to, text + tail, length - tail);
+	to[length - tail] = '\0';
+}
+
+/* The arguments may point into fault->text ("<more>: %s"), hence the detour. reason: or NULL. */
+static void set_text(struct fault *fault, const char *reason, const char *format, va_list args)
+	__attribute__((format(printf, 3, 0)));
+static void set_text(struct fault *fault, const char *reason, const char *format, va_list args)
+{
+	char usual[FAULT_TEXT + REASON_MAX], *text = usual;
+	cleanup_free char *large = NULL;
+	va_list again;
+
+	va_copy(again, args);
+	int printed = vsnprintf(usual, FAULT_TEXT, format, args);
+	size_t length = printed < 0 ? 0 : (size_t)printed;
+	if (length >= FAULT_TEXT && (large = malloc(length + REASON_MAX)) != NULL) {
+		vsnprintf(large, length + 1, format, again);
+		text = large;
+	}
+	va_end(again);
+	if (text == usual)
+		length = min_size(length, FAULT_TEXT - 1);
+	if (reason)
+		length += (size_t)snprintf(text + length, REASON_MAX, ": %s", reason);
+	copy_both_ends(fault->text, text, make_harmless(text, length));
+}
+
+int fault_vset(struct fault *fault, int error, int hresult, const char *format, va_list args)
+{
+	if (!fault)
+		return error;
+	set_text(fault, NULL, format, args);
+	fault->hresult = hresult;
+	return error;
 }
 
 int fault_set(struct fault *fault, int error, int hresult, const char *format, ...)
 {
 	va_list args;
 
-	if (!fault)
-		return error;
 	va_start(args, format);
-	format_text(fault, sizeof(fault->text), format, args);
+	fault_vset(fault, error, hresult, format, args);
 	va_end(args);
-	fault->hresult = hresult;
 	return error;
 }
 
 int fault_errno(struct fault *fault, int error, const char *format, ...)
 {
-	const char *reason = errno_text(error);
-	size_t reserved = strlen(reason) + 2;
 	va_list args;
 
 	if (!fault)
 		return error;
 	va_start(args, format);
-	size_t length = format_text(fault, sizeof(fault->text) - reserved, format, args);
+	set_text(fault, errno_text(error), format, args);
 	va_end(args);
-	snprintf(fault->text + length, sizeof(fault->text) - length, ": %s", reason);
 	fault->hresult = HRESULT_FAIL;
 	return error;
 }

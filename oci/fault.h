@@ -8,6 +8,8 @@
 
 #include "hvsocket/base.h"
 
+#include <stdarg.h>
+
 /* The HRESULTs of the bridge, as signed numbers (GCS bridge v4). */
 enum hresult {
 	HRESULT_OK = 0,
@@ -33,9 +35,11 @@ struct fault {
 #define FAULT_NULL { .hresult = HRESULT_OK }
 
 /* Fills the fault and returns error (a negative errno), so that `return fault_set(…)` reads well.
- * A NULL fault is allowed. Control characters become '?', what is too long is cut. */
+ * A NULL fault is allowed. Control characters become '?', what is too long is cut in its middle. */
 int fault_set(struct fault *fault, int error, int hresult, const char *format, ...)
 	printf_like(4, 5);
+int fault_vset(struct fault *fault, int error, int hresult, const char *format, va_list args)
+	printf_like(4, 0);
 /* HRESULT_FAIL and the text of error at the end: "<format…>: no such file or directory". */
 int fault_errno(struct fault *fault, int error, const char *format, ...) printf_like(3, 4);
 /* "no such file or directory": strerror in the lower-case style of runc's messages, no allocation,

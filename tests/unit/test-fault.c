@@ -80,21 +80,40 @@ static void test_cut(void **state)
 	text[sizeof(text) - 1] = '\0';
 	fault_set(&fault, -EIO, HRESULT_FAIL, "%s", text);
 	assert_int_equal(strlen(fault.text), FAULT_TEXT - 1);
-	/* The reason is what must survive. */
+	assert_non_null(strstr(fault.text, "xx…xx"));
+	/* What was done and the reason are what must survive. */
+	fault_set(&fault, -EIO, HRESULT_FAIL, "exec: \"%s\": not found", text);
+	assert_int_equal(strlen(fault.text), FAULT_TEXT - 1);
+	assert_memory_equal(fault.text, "exec: \"xx", 9);
+	assert_non_null(strstr(fault.text, "xx\": not found"));
+	fault_set(&fault, -EIO, HRESULT_FAIL, "more: %s", fault.text);
+	assert_memory_equal(fault.text, "more: exec: \"xx", 15);
+	assert_non_null(strstr(fault.text, "xx\": not found"));
 	fault_errno(&fault, -EPERM, "%s", text);
 	assert_int_equal(strlen(fault.text), FAULT_TEXT - 1);
 	assert_string_equal(fault.text + FAULT_TEXT - 1 - strlen("xx: operation not permitted"),
 	                    "xx: operation not permitted");
-	/* Characters are cut as a whole, wherever the end falls. */
+	/* One byte less than too much, and one more. */
+	for (size_t length = FAULT_TEXT - 2; length <= FAULT_TEXT + 1; length++) {
+		fault_set(&fault, -EIO, HRESULT_FAIL, "%.*s", (int)length, text);
+		assert_int_equal(strlen(fault.text), length < FAULT_TEXT ? length : FAULT_TEXT - 1);
+		assert_int_equal(strstr(fault.text, "…") != NULL, length >= FAULT_TEXT);
+	}
+	/* Characters are cut as a whole, wherever the cut falls. */
 	for (size_t before = 0; before < 4; before++) {
 		memset(text, 'x', before);
 		for (size_t i = before; i + 4 < sizeof(text); i += 4)
 			memcpy(text + i, "\xf0\x9f\x98\x80", 5);
 		fault_set(&fault, -EIO, HRESULT_FAIL, "%s", text);
 		size_t length = strlen(fault.text);
-		assert_in_range(length, FAULT_TEXT - 4, FAULT_TEXT - 1);
-		for (size_t i = before; i < length; i += 4)
-			assert_int_equal(utf8_length(fault.text + i, length - i), 4);
+		const char *cut = strstr(fault.text, "…");
+		assert_in_range(length, FAULT_TEXT - 7, FAULT_TEXT - 1);
+		assert_non_null(cut);
+		for (const char *at = fault.text + before; at < fault.text + length;) {
+			size_t n = utf8_length(at, 4);
+			assert_int_equal(n, at == cut ? 3 : 4);
+			at += n;
+		}
 	}
 }
 
