@@ -86,7 +86,7 @@ int cgroup_mounts_probe(struct cgroup_mounts **ret, struct fault *fault)
 {
 	cleanup(arena_free) struct arena arena = ARENA(MOUNTINFO_ARENA);
 	const struct mountinfo *mountinfo;
-	int r = mountinfo_read(&arena, &mountinfo);
+	int r = mountinfo_read(&arena, -1, &mountinfo);
 	if (r < 0)
 		return fault_errno(fault, r, "reading /proc/self/mountinfo");
 	return cgroup_mounts_find(mountinfo, ret, fault);

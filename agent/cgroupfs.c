@@ -32,17 +32,17 @@ struct hierarchy {
 	const char *path;
 };
 
-static int read_hierarchies(struct arena *arena, struct hierarchy list[static HIERARCHIES_MAX],
+static int read_hierarchies(struct mount_job *job, struct hierarchy list[static HIERARCHIES_MAX],
                             size_t *ret_count)
 {
-	FILE *file = fopen("/proc/self/cgroup", "re");
+	FILE *file = proc_self_open(job->rootfs->proc_fd, "cgroup");
 	if (!file)
 		return -errno;
 	cleanup_free char *line = NULL;
 	size_t size = 0, count = 0;
 	int r = 0;
 	while (r >= 0 && count < HIERARCHIES_MAX && getline(&line, &size, file) > 0) {
-		char *text = arena_copy(arena, line, strcspn(line, "\n"));
+		char *text = arena_copy(&job->arena, line, strcspn(line, "\n"));
 		if (!text) {
 			r = -ENOMEM;
 			break;
@@ -159,7 +159,7 @@ static int mount_all(struct mount_job *job, const struct hierarchy *list, size_t
 		.label = job->rootfs->spec->linux_.mount_label,
 		.writable = true,
 	};
-	int r = mountinfo_read(&job->arena, &mounts);
+	int r = mountinfo_read(&job->arena, job->rootfs->proc_fd, &mounts);
 	if (r < 0)
 		return r;
 	cleanup_close int target_fd = mount_open_target(job, S_IFDIR, -1);
@@ -191,7 +191,7 @@ static int mount_unified(struct mount_job *job)
 	if (fd == -EPERM || fd == -EBUSY) {
 		const struct mountinfo *mounts;
 		const struct hierarchy own = { "", "/" };
-		int r = mountinfo_read(&job->arena, &mounts);
+		int r = mountinfo_read(&job->arena, job->rootfs->proc_fd, &mounts);
 		fd = r < 0 ? r : clone_own(mounts, &own);
 	}
 	int r = fd < 0 ? fd : mount_attach(fd, target_fd);
@@ -204,7 +204,7 @@ int mount_cgroup(struct mount_job *job)
 {
 	struct hierarchy list[HIERARCHIES_MAX];
 	size_t count = 0, v1 = 0;
-	int r = read_hierarchies(&job->arena, list, &count);
+	int r = read_hierarchies(job, list, &count);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < count; i++)

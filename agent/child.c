@@ -140,12 +140,35 @@ static int raise_rlimits(struct child_run *run)
 	return has_namespace(run, OCI_NS_USER) ? rlimits_raise(0, run->process, &run->fault) : 0;
 }
 
+/* A mount namespace comes with the root that it has for everybody. */
 static int join_container(struct child_run *run)
 {
-	if (setns(run->plan->init_pidfd, namespaces_join_flags(run->plan->spec)) < 0)
+	int flags = namespaces_join_flags(run->plan->spec), root_fd = run->plan->root_fd;
+	if (flags && setns(run->plan->init_pidfd, flags) < 0)
 		return fault_errno(&run->fault, -errno, "container \"%s\": join its namespaces",
 		                   run->plan->id);
+	if (root_fd >= 0 && (fchdir(root_fd) < 0 || chroot(".") < 0 || chdir("/") < 0))
+		return fault_errno(&run->fault, -errno, "container \"%s\": enter its root",
+		                   run->plan->id);
 	return 0;
+}
+
+/* The /proc of others may be of a pid namespace that we are not in: we keep ours. */
+static int join_mounts(struct child_run *run)
+{
+	if (run->mount_ns_fd < 0)
+		return 0;
+	const char *path = oci_namespace_find(run->plan->spec, OCI_NS_MOUNT)->path;
+	run->rootfs.proc_fd = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (run->rootfs.proc_fd < 0)
+		return fault_errno(&run->fault, -errno, "/proc/self");
+	if (setns(run->mount_ns_fd, CLONE_NEWNS) == 0)
+		return 0;
+	if (errno == EPERM && has_namespace(run, OCI_NS_USER))
+		return fault_set(&run->fault, -EPERM, HRESULT_INVALID_ARGUMENT,
+		                 "mount namespace %s: does not belong to the user namespace that "
+		                 "the container joins", path);
+	return fault_errno(&run->fault, -errno, "mount namespace %s", path);
 }
 
 static int enter_cgroup_namespace(struct child_run *run)
@@ -209,13 +232,36 @@ static int set_names(struct child_run *run)
 	return 0;
 }
 
+/*
+ * For the execs, which arrive elsewhere, and for its end: what is mounted among others' mounts has
+ * to be unmounted.
+ */
+static int hand_over_root(struct child_run *run)
+{
+	const struct child_wire joined = { .kind = CHILD_JOINED }, root = { .kind = CHILD_ROOT };
+	int r = 0;
+	if (makes_namespace(run, OCI_NS_MOUNT))
+		return 0;
+	if (run->mount_ns_fd >= 0 && !run->shares_root)
+		r = child_wire_send(run->report_fd, &joined, run->mount_ns_fd);
+	close_fd(&run->mount_ns_fd);
+	if (r >= 0)
+		r = child_wire_send(run->report_fd, &root, run->rootfs.fd);
+	return r < 0 ? fault_errno(&run->fault, r, "root: hand it to the agent") : 0;
+}
+
 static int mount_rootfs(struct child_run *run)
 {
 	int r = 0;
 	if (run->sources_fd >= 0)
 		r = sources_receive(run->sources_fd, &run->rootfs, run->plan->spec, &run->fault);
-	return r < 0 ? r
-		     : rootfs_mount(&run->rootfs, run->plan->spec, run->plan->bundle, &run->fault);
+	if (r >= 0)
+		r = rootfs_open(&run->rootfs, run->plan->spec, run->plan->bundle, &run->fault);
+	run->shares_root = run->rootfs.shared;
+	/* Before the mount, or one who is killed in between would leave it behind. */
+	if (r >= 0)
+		r = hand_over_root(run);
+	return r < 0 ? r : rootfs_mount(&run->rootfs, &run->fault);
 }
 
 static int run_hooks(struct child_run *run, const char *kind, const oci_hook_list *hooks,
@@ -278,7 +324,7 @@ static int take_terminal(struct child_run *run)
 		if (dup2(slave, i) < 0)
 			return fault_errno(&run->fault, -errno, "terminal: standard stream %d", i);
 	}
-	if (run->plan->spec && !run->plan->exec) {
+	if (run->plan->spec && !run->plan->exec && !run->shares_root) {
 		r = rootfs_console(slave, &run->fault);
 		if (r < 0)
 			return r;
@@ -481,6 +527,7 @@ static const struct step {
 	{ loopback_up, INIT },
 	{ set_names, INIT },
 
+	{ join_mounts, INIT },
 	{ mount_rootfs, INIT },
 	{ hold, INIT },
 	{ create_container_hooks, INIT },

@@ -4,9 +4,13 @@
 /*
  * A process of a container, from clone3() to execve(). child_spawn() runs in the agent and returns
  * at once; all that can block (mounts, hooks, name lookup, exec) happens in the child, which
- * reports over a socket: READY (an init that now waits for its start), TERMINAL (a pty master comes
- * along), FAILED (a fault), or end of file = execve succeeded (or the child was killed: reaping
- * tells).
+ * reports over a socket:
+ * - ROOT, of an init without a mount namespace of its own: its root, an O_PATH; before that JOINED:
+ *   the mount namespace in which that will now be mounted, to be unmounted by whoever gets this;
+ * - READY: an init that now waits for its start;
+ * - TERMINAL: a pty master comes along;
+ * - FAILED: a fault;
+ * - end of file: execve succeeded (or the child was killed: reaping tells).
  */
 
 #include "oci/fault.h"
@@ -33,6 +37,8 @@ struct child_plan {
 	bool hold;                      /* an init: HELD before the createContainer hooks, until child_start() */
 	bool exec;                      /* joins the container of init_pidfd; else it is the init */
 	int init_pidfd;
+	int root_fd;                    /* of an exec: its root, where that is not the one of the
+	                                 * init's mount namespace; else -1 */
 	struct cgroup *cgroup;          /* the process is born in it; NULL = the agent's */
 	int stdio[3];                   /* borrowed; become 0, 1, 2; -1 = /dev/null; see terminal */
 };
@@ -54,12 +60,15 @@ int child_spawn(const struct child_plan *plan, struct child *ret, struct fault *
 int child_start(struct child *child);
 void child_deinit(struct child *child); /* closes the fds; does not signal or reap */
 
-enum child_report_kind { CHILD_HELD, CHILD_READY, CHILD_TERMINAL, CHILD_FAILED };
+enum child_report_kind {
+	CHILD_JOINED, CHILD_ROOT, CHILD_HELD, CHILD_READY, CHILD_TERMINAL, CHILD_FAILED,
+};
 struct child_report {
 	enum child_report_kind kind;
 	int error;              /* FAILED: negative errno */
 	struct fault fault;     /* FAILED */
-	int fd;                 /* TERMINAL: the pty master, non-blocking, owned by the caller */
+	int fd;                 /* JOINED, ROOT; TERMINAL: the pty master, non-blocking. Owned by
+	                         * the caller */
 };
 /* 1: *ret is a report; 0: end of file (the program runs, or the child died); -EAGAIN: none yet. */
 int child_report_read(int report_fd, struct child_report *ret);

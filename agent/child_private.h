@@ -32,12 +32,14 @@ struct child_run {
 	const struct oci_process *process;
 	int report_fd;
 	int cgroup_ns_fd;       /* to join; -1 = none */
+	int mount_ns_fd;        /* to join; -1 = none */
 	int sources_fd;         /* for sources_receive(); -1 = the child opens its mounts itself */
 	int label_fd[2];        /* attr/exec of AppArmor and SELinux in our /proc; -1 = no label */
 	bool is_null[3];        /* which standard streams are /dev/null */
 	struct rootfs rootfs;
 	struct user user;
 	char *home;             /* to be added to the environment; NULL = it has one */
+	bool shares_root;       /* with others: nothing is mounted in it */
 	bool cwd_later;         /* only the user itself may enter it */
 	struct fault fault;
 };
@@ -64,10 +66,12 @@ struct namespaces {
 	uint64_t clone_flags;           /* CLONE_NEW* of the new ones */
 	int user_fd;                    /* to join; -1 = none */
 	int cgroup_fd;                  /* to join, by the child; -1 = none */
+	int mount_fd;                   /* the same */
 	int back[OCI_NS_COUNT];         /* ours, where we have left them; -1 = we have not */
 };
 #define NAMESPACES_NULL \
-	{ .user_fd = -1, .cgroup_fd = -1, .back = { -1, -1, -1, -1, -1, -1, -1, -1, -1 } }
+	{ .user_fd = -1, .cgroup_fd = -1, .mount_fd = -1, \
+	  .back = { -1, -1, -1, -1, -1, -1, -1, -1, -1 } }
 
 int namespaces_init(struct fault *fault);
 /*
@@ -77,5 +81,5 @@ int namespaces_init(struct fault *fault);
 int namespaces_enter(const struct child_plan *plan, struct namespaces *ret, struct fault *fault);
 int namespaces_return(struct namespaces *namespaces, struct fault *fault);
 void namespaces_deinit(struct namespaces *namespaces);
-/* For an exec, in the child: CLONE_NEW* of what it joins through the pidfd of the init. */
+/* For an exec, in the child: CLONE_NEW* of what it joins through the pidfd of the init; or 0. */
 int namespaces_join_flags(const struct oci_spec *spec);

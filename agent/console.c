@@ -41,6 +41,9 @@ int rootfs_open_pty(int *ret_master, int *ret_slave, struct fault *fault)
 {
 	cleanup_close int root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int r = root_fd < 0 ? -errno : open_pty(root_fd, ret_master, ret_slave);
+	if (r == -ENOENT)
+		return fault_set(fault, r, HRESULT_FAIL,
+		                 "terminal: the container has no /dev/pts to take one from");
 	return r < 0 ? fault_errno(fault, r, "terminal of \"/dev/pts/ptmx\"") : 0;
 }
 

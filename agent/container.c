@@ -60,6 +60,8 @@ void container_free(struct container *container)
 	release_processes(container);
 	source_deinit(&container->events);
 	source_deinit(&container->oom);
+	close_fd(&container->mount_ns_fd);
+	close_fd(&container->root_fd);
 	remover_deinit(&container->remover);
 	cgroup_free(container->cgroup);
 	seccomp_deinit(&container->seccomp);
@@ -94,26 +96,30 @@ static void finish_deletion(struct container *container)
 	container_free(container);
 }
 
-static void folders_removed(struct remover *remover)
+static void remains_removed(struct remover *remover)
 {
 	finish_deletion(container_of(remover, struct container, remover));
 }
 
-/* What lies outside the process table: cgroup, bundle, scratch. True: it takes a while. */
+/* What lies outside the process table: mounts, cgroup, bundle, scratch. True: it takes a while. */
 static bool remove_remains(struct container *container)
 {
 	const struct container_config *config = container->config;
 	const char *scratch = config->scratch_dir_path;
-	const char *const folders[] = {
-		container->made_bundle ? config->oci_bundle_path : NULL,
-		scratch && *scratch ? scratch : NULL,
+	const struct remains remains = {
+		.mount_ns_fd = container->mount_ns_fd,
+		.root_fd = container->root_fd,
+		.folders = {
+			container->made_bundle ? config->oci_bundle_path : NULL,
+			scratch && *scratch ? scratch : NULL,
+		},
 	};
 	/* Files of a cgroup that is gone are ready for ever. */
 	source_deinit(&container->events);
 	source_deinit(&container->oom);
 	container->remains_error = cgroup_remove(container->cgroup);
-	return remover_start(&container->remover, &container->agent->loop, folders,
-	                     folders_removed);
+	return remover_start(&container->remover, &container->agent->loop, &remains,
+	                     remains_removed);
 }
 
 /* Ends the container once nothing of it runs any more. */
@@ -172,6 +178,7 @@ void container_end(struct container *container)
 	       poll(&events, 1, END_BOUND) > 0)
 		;
 	cgroup_remove(container->cgroup);
+	remains_unmount(container->mount_ns_fd, container->root_fd);
 	container_free(container);
 }
 
@@ -301,6 +308,7 @@ static void plan_for(const struct container *container, const struct process *pr
 		.cgroup = container->cgroup,
 		.seccomp = container->spec->linux_.seccomp ? &container->seccomp : NULL,
 		.init_pidfd = -1,
+		.root_fd = -1,
 	};
 	for (int i = 0; i < STDIO_COUNT; i++)
 		ret->stdio[i] = process->stdio.end[i].theirs;
@@ -353,6 +361,7 @@ int container_create(struct agent *agent, const char *id, struct arena *arena,
 	container->agent = agent;
 	container->events = container->oom = (struct source)SOURCE_NULL;
 	container->remover = (struct remover)REMOVER_NULL;
+	container->mount_ns_fd = container->root_fd = -1;
 	container->config = config;
 	container->spec = config->oci_specification;
 	container->id = strdup(id);
@@ -373,6 +382,18 @@ int container_create(struct agent *agent, const char *id, struct arena *arena,
 	if (error < 0)
 		container_init_failed(container, fault);
 	return 0;
+}
+
+void container_init_joined(struct container *container, int mount_ns_fd)
+{
+	close_fd(&container->mount_ns_fd);
+	container->mount_ns_fd = mount_ns_fd;
+}
+
+void container_init_rooted(struct container *container, int root_fd)
+{
+	close_fd(&container->root_fd);
+	container->root_fd = root_fd;
 }
 
 /* The answer to Create; what follows is told in the answer to Start. */
@@ -522,6 +543,7 @@ static void exec_connected(struct process *process, int error)
 		plan_for(container, process, process->description, &plan);
 		plan.exec = true;
 		plan.init_pidfd = container->init->child.pidfd;
+		plan.root_fd = container->root_fd;
 		error = process_spawn(process, &plan, &fault);
 	}
 	if (error < 0)

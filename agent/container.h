@@ -36,6 +36,8 @@ struct container {
 	bool freeze_wanted;
 	struct source events;           /* cgroup.events */
 	struct source oom;
+	int mount_ns_fd;                /* where its root is mounted among others' mounts; -1 */
+	int root_fd;                    /* for execs and for that; -1: it has a mount namespace */
 	struct remover remover;         /* of what it leaves in the file system */
 	int remains_error;
 	uint64_t oom_count;
@@ -69,7 +71,9 @@ int container_freeze(struct container *container, bool frozen, struct request *r
  */
 int container_delete(struct container *container, struct request *request, struct fault *fault);
 
-/* Told by process.c. */
+/* Told by process.c. These two take the fds. */
+void container_init_joined(struct container *container, int mount_ns_fd);
+void container_init_rooted(struct container *container, int root_fd);
 void container_init_held(struct container *container);
 void container_init_ready(struct container *container);
 void container_init_failed(struct container *container, const struct fault *fault);

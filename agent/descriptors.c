@@ -54,11 +54,20 @@ int descriptors_close_others(int *keep, size_t count)
 	return syscall(SYS_close_range, from, ~0U, 0) < 0 ? -errno : 0;
 }
 
+/* A container that shares our mount namespace has ours, and perhaps no /dev to look for one. */
+static bool has_null(const struct child_run *run)
+{
+	return oci_namespace_find(run->plan->spec, OCI_NS_MOUNT);
+}
+
 int descriptors_set(struct child_run *run)
 {
 	int stdio[3], null = -1;
 	bool joins = run->plan->exec && run->plan->spec;
-	int keep[] = { run->report_fd, joins ? run->plan->init_pidfd : -1, run->cgroup_ns_fd,
+	/* An exec has nothing to run before it opens the container's. */
+	bool later = joins && has_null(run);
+	int keep[] = { run->report_fd, joins ? run->plan->init_pidfd : -1,
+		       joins ? run->plan->root_fd : -1, run->cgroup_ns_fd, run->mount_ns_fd,
 		       run->sources_fd };
 
 	for (size_t i = 0; i < array_size(keep); i++) {
@@ -70,17 +79,16 @@ int descriptors_set(struct child_run *run)
 		stdio[i] = run->process->terminal ? -1 : run->plan->stdio[i];
 		run->is_null[i] = stdio[i] < 0;
 		if (run->is_null[i]) {
-			/* An exec has nothing to run before it opens the container's. */
-			if (!joins && null < 0 && (null = open_null()) < 0)
+			if (!later && null < 0 && (null = open_null()) < 0)
 				return fault_errno(&run->fault, null, "/dev/null");
-			stdio[i] = joins ? i : null;
+			stdio[i] = later ? i : null;
 		}
 		if (stdio[i] != i)
 			above_stdio(&stdio[i]);
 	}
 	for (int i = 0; i < 3; i++) {
-		bool later = joins && run->is_null[i];
-		int r = stdio[i] != i ? dup2(stdio[i], i) : later ? 0 : fcntl(i, F_SETFD, 0);
+		bool is_later = later && run->is_null[i];
+		int r = stdio[i] != i ? dup2(stdio[i], i) : is_later ? 0 : fcntl(i, F_SETFD, 0);
 		if (r < 0)
 			return fault_errno(&run->fault, -errno, "standard stream %d", i);
 	}
@@ -93,7 +101,7 @@ int descriptors_reopen_null(struct child_run *run)
 {
 	cleanup_close int null = -1;
 	for (int i = 0; i < 3; i++) {
-		if (!run->is_null[i] || run->process->terminal)
+		if (!run->is_null[i] || run->process->terminal || !has_null(run))
 			continue;
 		if (null < 0 && (null = open_null()) < 0)
 			return fault_errno(&run->fault, null, "the container's /dev/null");

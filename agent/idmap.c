@@ -13,6 +13,7 @@
 #include "agent/idmap.h"
 
 #include "agent/mountapi.h"
+#include "agent/mountinfo.h"
 
 #include <linux/sched.h>
 #include <sched.h>
@@ -44,12 +45,12 @@ static int write_map(int proc_fd, const char *name, const oci_id_mappings *mappi
 }
 
 /* /proc/PID of the process behind a pidfd, as an fd. */
-static int open_proc(int pidfd)
+static int open_proc(int pidfd, int proc_fd)
 {
 	char path[64], line[128];
 	long pid = 0;
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
-	FILE *file = fopen(path, "re");
+	snprintf(path, sizeof(path), "fdinfo/%d", pidfd);
+	FILE *file = proc_self_open(proc_fd, path);
 	if (!file)
 		return -errno;
 	while (pid <= 0 && fgets(line, sizeof(line), file))
@@ -58,26 +59,27 @@ static int open_proc(int pidfd)
 	fclose(file);
 	if (pid <= 0)
 		return -ESRCH;
-	snprintf(path, sizeof(path), "/proc/%ld", pid);
-	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "%s/%ld", proc_fd < 0 ? "/proc" : "..", pid);
+	int fd = openat(proc_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 
-static int open_mapped(int pidfd, const oci_id_mappings *uids, const oci_id_mappings *gids)
+static int open_mapped(int pidfd, const oci_id_mappings *uids, const oci_id_mappings *gids,
+                       int proc_fd)
 {
-	cleanup_close int proc_fd = open_proc(pidfd);
-	if (proc_fd < 0)
-		return proc_fd;
-	int r = write_map(proc_fd, "uid_map", uids);
+	cleanup_close int helper_fd = open_proc(pidfd, proc_fd);
+	if (helper_fd < 0)
+		return helper_fd;
+	int r = write_map(helper_fd, "uid_map", uids);
 	if (r >= 0)
-		r = write_map(proc_fd, "gid_map", gids);
+		r = write_map(helper_fd, "gid_map", gids);
 	if (r < 0)
 		return r;
-	int fd = openat(proc_fd, "ns/user", O_RDONLY | O_CLOEXEC);
+	int fd = openat(helper_fd, "ns/user", O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 
-int idmap_open(const oci_id_mappings *uids, const oci_id_mappings *gids)
+int idmap_open(const oci_id_mappings *uids, const oci_id_mappings *gids, int proc_fd)
 {
 	int pidfd_value = -1;
 	struct clone_args args = {
@@ -94,7 +96,7 @@ int idmap_open(const oci_id_mappings *uids, const oci_id_mappings *gids)
 			pause();
 	}
 	cleanup_close int pidfd = pidfd_value;
-	int r = open_mapped(pidfd, uids, gids);
+	int r = open_mapped(pidfd, uids, gids, proc_fd);
 	syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 	while (waitpid((pid_t)pid, NULL, __WALL) < 0 && errno == EINTR)
 		;

@@ -285,7 +285,7 @@ static int map_ids(struct mount_job *job, int mount_fd)
 	}
 	if (!uids->count || !gids->count)
 		return refuse(job, -EINVAL, "an id map needs uidMappings and gidMappings");
-	cleanup_close int userns_fd = idmap_open(uids, gids);
+	cleanup_close int userns_fd = idmap_open(uids, gids, job->rootfs->proc_fd);
 	int r = userns_fd < 0 ? userns_fd :
 		idmap_mount(mount_fd, userns_fd, job->options.recursive_idmap);
 	return r < 0 ? refuse(job, r, "id map") : 0;

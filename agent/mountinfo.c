@@ -8,7 +8,8 @@
 
 #include "agent/mountinfo.h"
 
-#include <stdio.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 
 static bool is_octal(const char *text)
@@ -58,9 +59,20 @@ static bool parse(char *line, struct mountinfo *ret)
 	return true;
 }
 
-int mountinfo_read(struct arena *arena, const struct mountinfo **ret)
+FILE *proc_self_open(int proc_fd, const char *name)
 {
-	FILE *file = fopen("/proc/self/mountinfo", "re");
+	char path[NAME_MAX];
+	snprintf(path, sizeof(path), "%s%s", proc_fd < 0 ? "/proc/self/" : "", name);
+	cleanup_close int fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+	if (file)
+		take_fd(&fd);
+	return file;
+}
+
+int mountinfo_read(struct arena *arena, int proc_fd, const struct mountinfo **ret)
+{
+	FILE *file = proc_self_open(proc_fd, "mountinfo");
 	if (!file)
 		return -errno;
 	const struct mountinfo **last = ret;

@@ -6,7 +6,7 @@
  * goes there itself for the moment of the clone, and comes back. The same way it enters network,
  * ipc and uts namespaces that are given by path: a child in a new user namespace would not be
  * allowed to. Mount namespaces it never enters, since coming back would lose its root and working
- * directory.
+ * directory: the child does, and whoever has a new user namespace may not.
  */
 
 #include "agent/child_private.h"
@@ -19,6 +19,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 
 #ifndef CLONE_NEWTIME
@@ -116,15 +117,33 @@ static int take_new(struct namespaces *namespaces, const struct oci_spec *spec, 
 	return 0;
 }
 
-static int take_path(struct namespaces *namespaces, const struct oci_namespace *namespace,
-                     struct fault *fault)
+static bool is_own(enum oci_namespace_type type, int fd)
 {
-	if (namespace->type == OCI_NS_MOUNT)
-		return fault_set(
-			fault, -ENOTSUP, HRESULT_NOT_IMPLEMENTED,
-			"linux.namespaces: a mount namespace of somebody else (%s) would have "
-			"its root replaced",
-			namespace->path);
+	struct stat own, other;
+	cleanup_close int own_fd = own_namespace(type);
+	return own_fd >= 0 && fstat(own_fd, &own) == 0 && fstat(fd, &other) == 0 &&
+		own.st_dev == other.st_dev && own.st_ino == other.st_ino;
+}
+
+static int take_mount(struct namespaces *namespaces, const struct oci_spec *spec,
+                      const struct oci_namespace *namespace, int *fd, struct fault *fault)
+{
+	const struct oci_namespace *user = oci_namespace_find(spec, OCI_NS_USER);
+	const char *reason = NULL;
+	if (is_own(OCI_NS_MOUNT, *fd))
+		reason = "is the agent's, which is shared by naming none";
+	else if (user && !user->path)
+		reason = "does not belong to a new user namespace, which could mount nothing there";
+	if (reason)
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "mount namespace %s: %s",
+		                 namespace->path, reason);
+	namespaces->mount_fd = take_fd(fd);
+	return 0;
+}
+
+static int take_path(struct namespaces *namespaces, const struct oci_spec *spec,
+                     const struct oci_namespace *namespace, struct fault *fault)
+{
 	cleanup_close int fd = open_namespace(namespace, fault);
 	if (fd < 0)
 		return fd;
@@ -132,6 +151,8 @@ static int take_path(struct namespaces *namespaces, const struct oci_namespace *
 		namespaces->user_fd = take_fd(&fd);
 		return 0;
 	}
+	if (namespace->type == OCI_NS_MOUNT)
+		return take_mount(namespaces, spec, namespace, &fd, fault);
 	if (namespace->type == OCI_NS_CGROUP) {
 		namespaces->cgroup_fd = take_fd(&fd);
 		return 0;
@@ -152,12 +173,9 @@ int namespaces_enter(const struct child_plan *plan, struct namespaces *ret, stru
 		return r < 0 ? fault_errno(fault, r, "pid namespace of container \"%s\"", plan->id)
 			     : 0;
 	}
-	if (!oci_namespace_find(plan->spec, OCI_NS_MOUNT))
-		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 "linux.namespaces: a container needs a mount namespace");
 	for (size_t i = 0; i < plan->spec->linux_.namespaces.count; i++) {
 		const struct oci_namespace *namespace = &plan->spec->linux_.namespaces.item[i];
-		int r = namespace->path ? take_path(ret, namespace, fault) :
+		int r = namespace->path ? take_path(ret, plan->spec, namespace, fault) :
 		                          take_new(ret, plan->spec, namespace->type, fault);
 		if (r < 0)
 			return r;
@@ -189,11 +207,12 @@ void namespaces_deinit(struct namespaces *namespaces)
 {
 	close_fd(&namespaces->user_fd);
 	close_fd(&namespaces->cgroup_fd);
+	close_fd(&namespaces->mount_fd);
 }
 
 int namespaces_join_flags(const struct oci_spec *spec)
 {
-	int flags = CLONE_NEWNS;
+	int flags = 0;
 	for (size_t i = 0; i < spec->linux_.namespaces.count; i++)
 		flags |= oci_namespace_flag(spec->linux_.namespaces.item[i].type);
 	return flags & ~CLONE_NEWPID;

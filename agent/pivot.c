@@ -8,6 +8,11 @@
  * leads back below it, and chroot(2) goes in. The other mounts of the initramfs would stay, out of
  * reach but alive: a full procfs among them would let a user namespace inside mount another one
  * without our masks. So they are unmounted, relative to the covered root.
+ *
+ * A mount namespace that was joined is never pivoted: pivot_root(2) changes the root of the
+ * namespace and of every process in it that stands there, so that the container whose namespace it
+ * is would find itself in the root of the newcomer. There it is chroot(2), which concerns nobody
+ * else.
  */
 
 #include "agent/mountapi.h"
@@ -76,7 +81,7 @@ static int unmount_below(int base_fd, uint64_t root_id, const struct mountinfo *
 	return 0;
 }
 
-static int move_root(int root_fd)
+static int move_root(int root_fd, int proc_fd)
 {
 	uint64_t root_id;
 	const struct mountinfo *mounts;
@@ -86,7 +91,7 @@ static int move_root(int root_fd)
 		return -errno;
 	int r = mount_id(root_fd, &root_id);
 	if (r >= 0)
-		r = mountinfo_read(&arena, &mounts);
+		r = mountinfo_read(&arena, proc_fd, &mounts);
 	if (r >= 0)
 		r = mount_attach(root_fd, base_fd);
 	if (r < 0)
@@ -97,7 +102,7 @@ static int move_root(int root_fd)
 	return r < 0 ? r : chdir("/") < 0 ? -errno : 0;
 }
 
-/* Without a mount namespace of its own a container gets a root directory, and that is all. */
+/* Without a mount namespace of its own. */
 static int change_root(int root_fd)
 {
 	return fchdir(root_fd) < 0 || chroot(".") < 0 || chdir("/") < 0 ? -errno : 0;
@@ -105,17 +110,18 @@ static int change_root(int root_fd)
 
 int rootfs_enter(struct rootfs *rootfs, struct fault *fault)
 {
+	const struct oci_namespace *namespace = oci_namespace_find(rootfs->spec, OCI_NS_MOUNT);
 	int r = 0;
-	if (!oci_namespace_find(rootfs->spec, OCI_NS_MOUNT)) {
-		r = change_root(rootfs->fd);
-		return r < 0 ? fault_errno(fault, r, "chroot to the root file system") : 0;
-	}
 	for (size_t i = 0; i < rootfs->late.count && r >= 0; i++)
 		r = mount_change(rootfs->late.item[i], MOUNT_ATTR_RDONLY, 0, false);
 	if (r < 0)
 		return fault_errno(fault, r, "make a mount read-only");
+	if (!namespace || namespace->path) {
+		r = change_root(rootfs->fd);
+		return r < 0 ? fault_errno(fault, r, "chroot to the root file system") : 0;
+	}
 	r = pivot(rootfs->fd);
 	if (r == -EINVAL && on_initramfs())
-		r = move_root(rootfs->fd);
+		r = move_root(rootfs->fd, rootfs->proc_fd);
 	return r < 0 ? fault_errno(fault, r, "pivot to the root file system") : 0;
 }

@@ -234,6 +234,12 @@ static void process_reports(struct process *process)
 	int r;
 	while ((r = child_report_read(process->child.report_fd, &report)) > 0) {
 		switch (report.kind) {
+		case CHILD_JOINED:
+			container_init_joined(process->container, report.fd);
+			break;
+		case CHILD_ROOT:
+			container_init_rooted(process->container, report.fd);
+			break;
 		case CHILD_HELD:
 			container_init_held(process->container);
 			break;

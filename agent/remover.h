@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Removes what a container leaves in the file system, however much that is, beside the loop. */
+/*
+ * Removes what a container leaves in the file system and among the mounts of others, however much
+ * that is, beside the loop.
+ */
 
 #include "hvsocket/loop.h"
 
@@ -11,12 +14,19 @@ struct remover {
 };
 #define REMOVER_NULL { .source = SOURCE_NULL }
 
+struct remains {
+	int mount_ns_fd, root_fd;       /* a mount in a mount namespace; -1 = none */
+	const char *folders[2];         /* NULL = none */
+};
+
 /*
- * Removes two trees; NULL = none. true: that takes a while, and done() will follow from the loop.
- * What cannot be removed stays, with a line in the log.
+ * true: that takes a while, and done() will follow from the loop. What cannot be removed stays,
+ * with a line in the log.
  */
-bool remover_start(struct remover *remover, struct loop *loop, const char *const paths[static 2],
+bool remover_start(struct remover *remover, struct loop *loop, const struct remains *remains,
                    void (*done)(struct remover *remover));
+/* The mount alone, with all below it; waits. */
+void remains_unmount(int mount_ns_fd, int root_fd);
 bool remover_busy(const struct remover *remover);
 /* Does not end the removal. */
 void remover_deinit(struct remover *remover);

@@ -44,6 +44,10 @@ int sources_spawn(const struct child_plan *plan, int *ret, struct fault *fault)
 	int ends[2];
 	if (!plan->spec || plan->exec || !oci_namespace_find(plan->spec, OCI_NS_USER))
 		return 0;
+	/* Where the sources are in a mount namespace that it joins, it owns that. */
+	const struct oci_namespace *mount = oci_namespace_find(plan->spec, OCI_NS_MOUNT);
+	if (mount && mount->path)
+		return 0;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return fault_errno(fault, -errno, "socketpair");
 	cleanup_close int child_end = ends[0], opener_end = ends[1];

@@ -72,13 +72,15 @@ static int check_plan(const struct child_plan *plan, struct fault *fault)
 	return r;
 }
 
-static void warn_of_capabilities(const struct child_plan *plan, bool user_namespace)
+static void warn_of_capabilities(const struct child_plan *plan)
 {
+	bool user_namespace = oci_namespace_find(plan->spec, OCI_NS_USER);
 	cleanup_free char *lacking = caps_lacking(plan->process->capabilities, user_namespace);
-	if (lacking)
-		log_warning("container \"%s\": goes without capabilities that are not to be had "
-			    "here: %s",
-			    plan->id, lacking);
+	if (!lacking)
+		return;
+	log_warning("container \"%s\": %s goes without capabilities that are not to be had here, "
+		    "or ambient without being permitted and inheritable: %s",
+		    plan->id, plan->exec ? "an exec" : "its init", lacking);
 }
 
 static const struct oci_id_mapping *mapping_of_root(const struct oci_id_mapping *item, size_t count)
@@ -190,11 +192,13 @@ static int clone_child(const struct child_plan *plan, const struct namespaces *n
 		.process = plan->process,
 		.report_fd = report_fd,
 		.cgroup_ns_fd = namespaces->cgroup_fd,
+		.mount_ns_fd = namespaces->mount_fd,
 		.sources_fd = sources_fd,
 		.label_fd = { -1, -1 },
 		.user = USER_NULL,
-		.rootfs = { .fd = -1, .cgroup = plan->cgroup },
+		.rootfs = ROOTFS_NULL,
 	};
+	run.rootfs.cgroup = plan->cgroup;
 	struct clone_args args = {
 		.flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | namespaces->clone_flags,
 		.pidfd = (uintptr_t)&child->pidfd,
@@ -259,7 +263,6 @@ static int settle(const struct child_plan *plan, const struct namespaces *namesp
 		r = oom_score_set(child->pid, plan->process, fault);
 	if (r < 0)
 		return r;
-	warn_of_capabilities(plan, user_namespace);
 	struct child_word word = { .go = 1 };
 	/* One that is dead already: its report or its end tells. */
 	send(child->report_fd, &word, sizeof(word), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -297,6 +300,8 @@ int child_spawn(const struct child_plan *plan, struct child *ret, struct fault *
 	int returned = namespaces_return(&namespaces, fault);
 	if (r == 0)
 		r = returned;
+	if (r == 0 && plan->spec)
+		warn_of_capabilities(plan);
 	if (r == 0 && plan->spec && !plan->exec)
 		r = settle(plan, &namespaces, &child, fault);
 	if (r < 0) {
@@ -330,7 +335,8 @@ int child_report_read(int report_fd, struct child_report *ret)
 	if (r <= 0)
 		return r;
 	bool terminal = wire.kind == CHILD_TERMINAL;
-	if (wire.kind < CHILD_HELD || wire.kind > CHILD_FAILED || terminal != (fd >= 0))
+	bool passes = terminal || wire.kind == CHILD_JOINED || wire.kind == CHILD_ROOT;
+	if (wire.kind < CHILD_JOINED || wire.kind > CHILD_FAILED || passes != (fd >= 0))
 		return -EBADMSG;
 	if (terminal && fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
 		return -errno;

@@ -99,6 +99,7 @@ static void vm_connected(struct process *process, int error)
 			.process = process->description,
 			.exec = true,
 			.init_pidfd = -1,
+			.root_fd = -1,
 		};
 		for (int i = 0; i < STDIO_COUNT; i++)
 			plan.stdio[i] = process->stdio.end[i].theirs;

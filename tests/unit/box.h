@@ -207,6 +207,8 @@ static inline void follow(struct child *child, struct outcome *outcome, int *ret
 		} else if (report.kind == CHILD_TERMINAL) {
 			assert_non_null(ret_master);
 			*ret_master = report.fd;
+		} else if (report.kind == CHILD_JOINED || report.kind == CHILD_ROOT) {
+			close_fd(&report.fd);
 		} else {
 			outcome->ready = true;
 			if (until_ready)
@@ -278,6 +280,7 @@ static inline void plan_init(struct child_plan *plan, const struct oci_spec *spe
 		.spec = spec,
 		.process = spec->process,
 		.init_pidfd = -1,
+		.root_fd = -1,
 		.stdio = { -1, -1, -1 },
 	};
 	*seccomp = (struct seccomp_program)SECCOMP_PROGRAM_NULL;

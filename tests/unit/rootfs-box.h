@@ -156,7 +156,8 @@ static inline void box_use(struct box *box, struct oci_spec spec)
 static inline int box_mount(struct box *box, struct oci_spec spec)
 {
 	box_use(box, spec);
-	return rootfs_mount(&box->rootfs, &box->spec, box->bundle, &box->fault);
+	int r = rootfs_open(&box->rootfs, &box->spec, box->bundle, &box->fault);
+	return r < 0 ? r : rootfs_mount(&box->rootfs, &box->fault);
 }
 
 /* All of the sequence. */

@@ -282,12 +282,16 @@ static const struct refused {
 	      "\"options\":[\"bind\"]}" },
 	  false, -ENOENT, "mount \"/nowhere\" on \"/tmp/x\": no such file or directory" },
 	{ { .args = "\"true\"", .only_those = true, .namespaces = "{\"type\":\"pid\"}" },
-	  false, -EINVAL, "linux.namespaces: a container needs a mount namespace" },
+	  false, -EINVAL, "mounts, devices, masked and read-only paths: need a mount namespace" },
 	{ { .args = "\"true\"",
 	    .only_those = true,
 	    .namespaces = "{\"type\":\"mount\",\"path\":\"/proc/self/ns/mnt\"}" },
-	  false, -ENOTSUP, "linux.namespaces: a mount namespace of somebody else "
-	  "(/proc/self/ns/mnt) would have its root replaced" },
+	  false, -EINVAL, "mount namespace /proc/self/ns/mnt: is the agent's, which is shared by "
+	  "naming none" },
+	{ { .args = "\"true\"",
+	    .only_those = true,
+	    .namespaces = "{\"type\":\"mount\",\"path\":\"/proc/self/ns/net\"}" },
+	  false, -EINVAL, "mount namespace /proc/self/ns/net: is not a mount namespace" },
 	{ { .args = "\"true\"",
 	    .only_those = true,
 	    .namespaces = "{\"type\":\"mount\"},{\"type\":\"network\","
@@ -375,7 +379,7 @@ static void test_vm(void **state)
 	memcpy(expected + length + n, "\n", 2);
 	assert_int_equal(json_decode(&arena, &oci_process_type, text, strlen(text), &process,
 	                             &fault), 0);
-	struct child_plan plan = { .process = &process, .init_pidfd = -1 };
+	struct child_plan plan = { .process = &process, .init_pidfd = -1, .root_fd = -1 };
 	run_plan(&plan, NULL, &outcome);
 	assert_string_equal(outcome.fault.text, "");
 	assert_string_equal(outcome.output, expected);

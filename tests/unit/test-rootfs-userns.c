@@ -166,7 +166,8 @@ static void body_sources(struct box *box)
 	check(rootfs_open_sources(&box->rootfs, &box->spec, box->bundle, &box->fault) == 0);
 	enter_userns(box, 0);
 	check(access(box_path(box, "bundle/secret/data"), F_OK) < 0 && errno == EACCES);
-	check(rootfs_mount(&box->rootfs, &box->spec, box->bundle, &box->fault) == 0);
+	check(rootfs_open(&box->rootfs, &box->spec, box->bundle, &box->fault) == 0);
+	check(rootfs_mount(&box->rootfs, &box->fault) == 0);
 	check(rootfs_enter(&box->rootfs, &box->fault) == 0);
 	check(rootfs_seal(&box->spec, &box->fault) == 0);
 	check(lstat("/mapped/file", &stat) == 0 && stat.st_uid == 0 && stat.st_gid == 0);
