@@ -4,6 +4,9 @@
  * The order that the kernel wants: the bounding set is cut first (which needs CAP_SETPCAP),
  * permitted is kept over the change of the uid, and then all four sets are set at once. Inheritable
  * and ambient are always written, so nothing of the agent's own is passed on.
+ *
+ * A capability may be inheritable without being in the bounding set (capabilities(7) says what that
+ * is good for), but cannot become so later: such are made inheritable before the cut.
  */
 
 #include "agent/caps.h"
@@ -68,6 +71,8 @@ char *caps_lacking(const struct oci_capabilities *caps, bool user_namespace)
 		return NULL;
 	uint64_t lacking = (caps->bounding | caps->effective | caps->permitted | caps->inheritable |
 	                    caps->ambient) & ~ours;
+	/* The kernel's condition. */
+	lacking |= caps->ambient & ~(caps->permitted & caps->inheritable);
 	char *text = lacking ? calloc(1, NAMES_MAX) : NULL;
 	size_t length = 0;
 	for (const struct json_name *n = oci_capability_names; text && n->name; n++) {
@@ -84,9 +89,24 @@ char *caps_lacking(const struct oci_capabilities *caps, bool user_namespace)
 	return text;
 }
 
+static int inherit_unbound(uint64_t inheritable)
+{
+	cleanup(free_caps) cap_t sets = inheritable ? cap_get_proc() : NULL;
+	if (!inheritable)
+		return 0;
+	if (!sets)
+		return -errno;
+	inheritable &= flag_mask(sets, CAP_PERMITTED);
+	int r = set_mask(sets, CAP_INHERITABLE, inheritable);
+	return r < 0 ? r : cap_set_proc(sets) < 0 ? -errno : 0;
+}
+
 int caps_bound(const struct oci_capabilities *caps, struct fault *fault)
 {
 	uint64_t bounding = caps ? caps->bounding : 0, all = known();
+	int r = inherit_unbound(caps ? caps->inheritable & ~bounding : 0);
+	if (r < 0)
+		return fault_errno(fault, r, "capabilities: set inheritable");
 	for (int cap = 0; cap < 64 && all & BIT(cap); cap++) {
 		if (!(bounding & BIT(cap)) && cap_drop_bound(cap) < 0)
 			return fault_errno(fault, -errno, "capability %d: out of the bounding set",
@@ -118,7 +138,7 @@ int caps_apply(const struct oci_capabilities *asked, struct fault *fault)
 		return fault_errno(fault, -errno, "capabilities: read");
 	uint64_t ours = flag_mask(sets, CAP_PERMITTED);
 	uint64_t permitted = caps->permitted & ours;
-	uint64_t inheritable = caps->inheritable & caps->bounding & ours;
+	uint64_t inheritable = caps->inheritable & ours;
 	uint64_t ambient = caps->ambient & permitted & inheritable;
 
 	if (cap_clear(sets) < 0 || set_mask(sets, CAP_PERMITTED, permitted) < 0 ||

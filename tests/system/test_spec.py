@@ -629,10 +629,26 @@ def caps(uid=0, **sets):
                  (KILL | AUDIT, KILL, KILL, ALL_THREE, KILL), id="ambient"),
     pytest.param(caps(1000, bounding=["CAP_KILL"], permitted=["CAP_KILL"], inheritable=["CAP_KILL"]),
                  (KILL, 0, 0, KILL, 0), id="inheritable"),
+    # The peers fail there; the kernel allows it to who does it in the right order.
+    pytest.param(caps(1000, bounding=["CAP_KILL"], inheritable=["CAP_KILL", "CAP_AUDIT_WRITE"]),
+                 (KILL | AUDIT, 0, 0, KILL, 0), id="inheritable and not bounding"),
+    pytest.param(caps(1000, permitted=["CAP_AUDIT_WRITE"], inheritable=["CAP_AUDIT_WRITE"],
+                      ambient=["CAP_AUDIT_WRITE"]),
+                 (AUDIT, AUDIT, AUDIT, 0, AUDIT), id="ambient and not bounding"),
 ])
 def test_capabilities(hv, rootfs, what, expected):
     lines = [f"{name}:\t{value:016x}" for name, value in zip(SETS, expected)]
     check(hv, rootfs, what, "grep ^Cap /proc/self/status", "\n".join(lines))
+
+
+def test_capabilities_not_to_be_had(hv, rootfs):
+    """Left out with a warning, also for an exec."""
+    what = caps(1000, bounding=["CAP_KILL"], permitted=["CAP_KILL"], ambient=["CAP_KILL"])
+    cid = hv.background(change(container.config("sleep", "1000", rootfs=rootfs), what))
+    assert hv.run("exec", cid, "grep", "CapAmb", "/proc/self/status").stdout == f"CapAmb:\t{0:016x}\n"
+    log = next(hv.root.rglob("agent.log")).read_text()
+    assert re.search(f"{cid}.*its init goes without capabilities.*: CAP_KILL", log), log
+    assert re.search(f"{cid}.*an exec goes without capabilities.*: CAP_KILL", log), log
 
 
 def test_unknown_capability(hv, rootfs):
@@ -730,6 +746,18 @@ def test_exec_cpu_affinity(hv, rootfs, place):
 def test_search(hv, rootfs, args, what, status, text):
     result = inside(hv, rootfs, what, args, status)
     assert text in result.stderr and not result.stdout, repr(result)
+
+
+@pytest.mark.parametrize("name, status, reason", [
+    ("x" * 5000, 1, "executable file not found in $PATH"), ("/" + "x" * 5000, 1, "file name too long"),
+    ("x" * 300, 1, "executable file not found in $PATH")])
+def test_long_name(hv, rootfs, name, status, reason):
+    """The reason is there, whatever the length of what it is about."""
+    result = inside(hv, rootfs, {}, [name], status)
+    assert reason in result.stderr and 'exec: "' in result.stderr, repr(result)
+    cid = hv.background(container.config("sleep", "1000", rootfs=rootfs))
+    error = hv.run("exec", cid, name, status=None).stderr
+    assert "exec" in error and (reason in error or "file name too long" in error), error
 
 
 def test_bad_programs(hv, own_rootfs):
