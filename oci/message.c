@@ -85,6 +85,8 @@ static const struct json_field session_request_fields[] = {
 	JSON_FIELD(struct session_request, received, "Received", u64, JSON_ALWAYS),
 	JSON_FIELD(struct session_request, resume, "Resume", bool, JSON_ALWAYS),
 	JSON_FIELD(struct session_request, max_frame, "MaxFrame", u32, JSON_ALWAYS),
+	JSON_FIELD(struct session_request, time, "Time", u64),
+	JSON_FIELD(struct session_request, entropy, "Entropy", str),
 	{ NULL },
 };
 static const struct json_type session_request_type =
@@ -210,7 +212,7 @@ static const struct json_field process_parameters_fields[] = {
 	           &oci_process_type),
 	{ NULL },
 };
-static const struct json_type process_parameters_type =
+const struct json_type process_parameters_type =
 	JSON_TYPE(struct process_parameters, process_parameters_fields);
 
 static const struct json_field stdio_ports_fields[] = {
@@ -435,6 +437,25 @@ static const struct json_field container_constraints_fields[] = {
 const struct json_type container_constraints_type =
 	JSON_TYPE(struct container_constraints, container_constraints_fields);
 
+/* KernelLog, Clock */
+
+static const struct json_field kernel_log_request_fields[] = {
+	REQUEST_BASE(struct kernel_log_request),
+	JSON_FIELD(struct kernel_log_request, streams, "Streams", pointer, JSON_REQUIRED,
+	           &stdio_streams_type),
+	{ NULL },
+};
+static const struct json_type kernel_log_request_type =
+	JSON_TYPE(struct kernel_log_request, kernel_log_request_fields);
+
+static const struct json_field clock_request_fields[] = {
+	REQUEST_BASE(struct clock_request),
+	JSON_FIELD(struct clock_request, time, "Time", u64, JSON_REQUIRED | JSON_ALWAYS),
+	{ NULL },
+};
+static const struct json_type clock_request_type =
+	JSON_TYPE(struct clock_request, clock_request_fields);
+
 /* DumpStacks, Notification */
 
 static const struct json_field dump_reply_fields[] = {
@@ -478,6 +499,8 @@ static const struct message messages[] = {
 	  &base_reply_type },
 	{ MESSAGE_PAUSE, "Pause", &base_request_type, &base_reply_type },
 	{ MESSAGE_RESUME, "Resume", &base_request_type, &base_reply_type },
+	{ MESSAGE_KERNEL_LOG, "KernelLog", &kernel_log_request_type, &base_reply_type },
+	{ MESSAGE_CLOCK, "Clock", &clock_request_type, &base_reply_type },
 	{ MESSAGE_NOTIFICATION, "Notification", &notification_type, NULL },
 };
 

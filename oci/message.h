@@ -30,6 +30,8 @@ enum message_type {
 	/* ours, in session mode */
 	MESSAGE_PAUSE = 0x1F000101,
 	MESSAGE_RESUME = 0x1F000201,
+	MESSAGE_KERNEL_LOG = 0x1F000301,
+	MESSAGE_CLOCK = 0x1F000401,
 	MESSAGE_NOTIFICATION = 0x30100101,
 };
 
@@ -75,6 +77,9 @@ struct session_request {                /* "Hvrun" */
 	uint64_t received;
 	bool resume;
 	uint32_t max_frame;
+	/* For an agent that is the first process of a VM: */
+	uint64_t time;                  /* nanoseconds since the epoch; 0 = none */
+	const char *entropy;            /* hexadecimal digits; may be NULL */
 };
 struct negotiate_request {
 	struct request_base base;
@@ -139,6 +144,7 @@ struct process_parameters {
 	bool create_in_utility_vm;
 	struct oci_process *oci_process;
 };
+extern const struct json_type process_parameters_type;
 struct stdio_ports {                            /* VsockStdioRelaySettings */
 	uint32_t in, out, err;
 };
@@ -225,6 +231,17 @@ struct container_constraints {                  /* Settings of ContainerConstrai
 	struct oci_resources *linux_;
 };
 extern const struct json_type container_constraints_type;
+
+/* KernelLog: StdOut is the stream */
+struct kernel_log_request {
+	struct request_base base;
+	struct stdio_streams *streams;
+};
+
+struct clock_request {
+	struct request_base base;
+	uint64_t time;                          /* nanoseconds since the epoch */
+};
 
 struct dump_reply {
 	struct reply_base base;

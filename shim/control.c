@@ -18,6 +18,7 @@ static const struct json_name scope_names[] = {
 
 static const struct json_field request_fields[] = {
 	JSON_FIELD(struct control_request, id, "Id", str),
+	JSON_FIELD(struct control_request, vm, "Vm", bool),
 	JSON_FIELD(struct control_request, pid, "Pid", u32),
 	JSON_FIELD(struct control_request, bundle, "Bundle", str),
 	JSON_FIELD(struct control_request, config, "Config", str),
@@ -36,6 +37,10 @@ static const struct json_field request_fields[] = {
 	JSON_FIELD(struct control_request, signal, "Signal", i32),
 	JSON_FIELD(struct control_request, scope, "Scope", enum, .of = scope_names),
 	JSON_FIELD(struct control_request, force, "Force", bool),
+	JSON_FIELD(struct control_request, share, "Share", str),
+	JSON_FIELD(struct control_request, entry, "Entry", str),
+	JSON_FIELD(struct control_request, tree, "Tree", bool),
+	JSON_FIELD(struct control_request, file, "File", bool),
 	JSON_FIELD(struct control_request, resources, "Resources", pointer,
 	           .of = &oci_resources_type),
 	{ NULL },

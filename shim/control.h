@@ -36,18 +36,21 @@ enum control_type {
 	CONTROL_DUMP = 0x1F201001,      /* a state dump of sandbox and agent, for people */
 	CONTROL_SHUTDOWN = 0x1F201101,  /* ends a partition without containers, or with Force */
 	CONTROL_CONTINUE = 0x1F201201,  /* for one created with Hold, when the host's hooks have run */
+	CONTROL_SHARE = 0x1F201301,     /* of the container that this client creates next; an fd */
 	CONTROL_EVENT = 0x3F200F01,
 };
 
 /* What a request may say; each uses the members that concern it. */
 struct control_request {
 	const char *id;                 /* container */
+	bool vm;                        /* about the VM itself and its processes; no Id then */
 	uint32_t pid;                   /* process; 0 = the container's init */
 
 	/* Create, Exec */
 	const char *bundle;             /* absolute */
 	const char *config;             /* Create: config.json as text, checked, paths absolute */
-	const char *process;            /* Exec: an OCI process as text, checked */
+	const char *process;            /* Exec: an OCI process as text, checked; with Vm, the
+	                                 * bridge's ProcessParameters */
 	bool std_in, std_out, std_err;  /* an fd comes for it, in this order; terminal: in, out */
 	bool hold;                      /* Create: stop before the createContainer hooks */
 	bool terminal;
@@ -60,6 +63,8 @@ struct control_request {
 	int32_t signal;
 	int scope;                      /* enum signal_scope */
 	bool force;                     /* Delete: kill first; Shutdown */
+	const char *share, *entry;      /* Share: see shim/share.h */
+	bool tree, file;                /* Share: an fd comes, of a mount; of one file */
 	struct oci_resources *resources;/* Update */
 };
 

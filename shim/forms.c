@@ -115,6 +115,26 @@ int form_create(struct bridge *bridge, struct bridge_call *call, const char *id,
 	return r;
 }
 
+static int send_execute(struct bridge *bridge, struct bridge_call *call, const char *id,
+                        const char *parameters, const struct stdio_streams *streams,
+                        bridge_answer_fn *answer, struct fault *fault)
+{
+	struct host_execute request = {
+		.base = { .container_id = id, .activity_id = NULL_CID },
+		.settings = { .parameters = parameters, .streams = *streams },
+	};
+
+	return bridge_send(bridge, call, MESSAGE_EXECUTE_PROCESS, &execute_type, &request, answer,
+	                   fault);
+}
+
+int form_execute_vm(struct bridge *bridge, struct bridge_call *call, const char *parameters,
+                    const struct stdio_streams *streams, bridge_answer_fn *answer,
+                    struct fault *fault)
+{
+	return send_execute(bridge, call, NULL_CID, parameters, streams, answer, fault);
+}
+
 int form_execute(struct bridge *bridge, struct bridge_call *call, const char *id,
                  const char *process, const struct stdio_streams *streams,
                  bridge_answer_fn *answer, struct fault *fault)
@@ -132,12 +152,7 @@ int form_execute(struct bridge *bridge, struct bridge_call *call, const char *id
 		r = buf_append(&document, "}", 2);
 	if (r < 0)
 		return give_up(&document, r, fault);
-	struct host_execute request = {
-		.base = { .container_id = id, .activity_id = NULL_CID },
-		.settings = { .parameters = buf_head(&document), .streams = *streams },
-	};
-	r = bridge_send(bridge, call, MESSAGE_EXECUTE_PROCESS, &execute_type, &request, answer,
-	                fault);
+	r = send_execute(bridge, call, id, buf_head(&document), streams, answer, fault);
 	buf_deinit(&document);
 	return r;
 }

@@ -15,5 +15,9 @@ int form_create(struct bridge *bridge, struct bridge_call *call, const char *id,
 int form_execute(struct bridge *bridge, struct bridge_call *call, const char *id,
                  const char *process, const struct stdio_streams *streams,
                  bridge_answer_fn *answer, struct fault *fault);
+/* parameters: the whole ProcessParameters of a process of the VM. */
+int form_execute_vm(struct bridge *bridge, struct bridge_call *call, const char *parameters,
+                    const struct stdio_streams *streams, bridge_answer_fn *answer,
+                    struct fault *fault);
 int form_update(struct bridge *bridge, struct bridge_call *call, const char *id,
                 struct oci_resources *resources, bridge_answer_fn *answer, struct fault *fault);

@@ -162,6 +162,76 @@ int task_pause(struct container *container, bool pause, struct task_request *req
 	           pause ? on_paused : on_resumed, fault);
 }
 
+static void vm_paused(struct partition_call *call, const struct fault *fault, bool paused)
+{
+	struct task_request *request = container_of(call, struct task_request, of_driver);
+	struct task *task = request->container->task;
+
+	task->pausing = false;
+	if (fault) {
+		task_failed(request, fault);
+		return;
+	}
+	task->paused = paused;
+	task_done(request, NULL);
+}
+
+static void on_vm_paused(struct partition_call *call, const struct fault *fault)
+{
+	vm_paused(call, fault, true);
+}
+
+static void on_vm_resumed(struct partition_call *call, const struct fault *fault)
+{
+	vm_paused(call, fault, false);
+}
+
+int task_pause_vm(struct task *task, bool pause, struct task_request *request,
+                  struct fault *fault)
+{
+	struct partition *partition = task->partition;
+
+	if (!partition->driver->pause)
+		return fault_set(fault, -ENOTSUP, HRESULT_NOT_IMPLEMENTED,
+		                 "a %s partition is no VM that could be paused",
+		                 partition->driver->name);
+	if (task->dead || task->pausing || task->paused == pause)
+		return fault_set(fault, -EBUSY, HRESULT_INVALID_STATE, "the VM %s",
+		                 task->dead ? "has ended" : task->pausing ? "is changing its state" :
+		                 pause ? "is paused" : "is not paused");
+	request->of_driver.answer = pause ? on_vm_paused : on_vm_resumed;
+	int r = partition->driver->pause(partition, pause, &request->of_driver, fault);
+	if (r < 0)
+		return r;
+	task->pausing = true;
+	task_hold(request, task->vm);
+	return 0;
+}
+
+static void on_unpaused(struct partition_call *call, const struct fault *fault)
+{
+	struct task *task = container_of(call, struct task, unpausing);
+
+	if (fault)
+		log_warning("resume the VM: %s", fault->text);
+	task->pausing = false;
+	task->paused = fault != NULL;
+}
+
+void task_unpause(struct task *task)
+{
+	struct partition *partition = task->partition;
+	struct fault fault = FAULT_NULL;
+
+	if (!task->paused || task->pausing || task->dead)
+		return;
+	task->unpausing.answer = on_unpaused;
+	if (partition->driver->pause(partition, false, &task->unpausing, &fault) < 0)
+		log_warning("resume the VM: %s", fault.text);
+	else
+		task->pausing = true;
+}
+
 int task_continue(struct container *container, struct task_request *request, struct fault *fault)
 {
 	struct base_request wanted = { .base.container_id = container->id };
@@ -399,6 +469,8 @@ void task_describe(const struct task *task, struct buf *out)
 	                 (unsigned long long)channel->frames_out,
 	                 (unsigned long long)channel->bytes_in,
 	                 (unsigned long long)channel->bytes_out, channel->ghosts);
+	for (const struct process *p = task->vm ? task->vm->processes : NULL; p; p = p->next)
+		describe_process(p, "of the VM", out);
 	for (const struct container *c = task->containers; c; c = c->next) {
 		(void)buf_printf(out, "container %s: %s%s\n", c->id,
 		                 container_status_name(container_status(c)),

@@ -30,6 +30,7 @@ struct client {
 	struct channel channel;
 	struct pending *pendings;
 	unsigned pending_count;
+	struct share *share;            /* for the container that it creates next */
 	bool subscribed;
 	uint64_t events_id;
 	struct client *next;
@@ -130,6 +131,14 @@ static int require(const char *value, const char *name, struct fault *fault)
 	return value ? 0 : fault_set(fault, -EINVAL, HRESULT_INVALID_JSON, "%s: is required", name);
 }
 
+/* Of what would wait for an agent that does not run. */
+static int refuse_asleep(const char *verb, struct fault *fault)
+{
+	return fault_set(fault, -EBUSY, HRESULT_INVALID_STATE,
+	                 "cannot %s a container or process: the VM is paused; see hvrun resume --vm",
+	                 verb);
+}
+
 /* The fds that came with the request, in their places. */
 static int take_fds(struct call *call, int fd[static STDIO_COUNT], struct fault *fault)
 {
@@ -154,6 +163,11 @@ static void drop_fds(struct call *call)
 {
 	int fd[STDIO_COUNT];
 
+	if (call->wanted->tree) {
+		fd[0] = channel_take_fd(&call->client->channel);
+		if (fd[0] >= 0)
+			close(fd[0]);
+	}
 	if (take_fds(call, fd, NULL) < 0)
 		return;
 	for (int i = 0; i < STDIO_COUNT; i++)
@@ -181,7 +195,35 @@ static int handle_create(struct call *call, struct fault *fault)
 			close_fd(&fd[i]);
 		return r;
 	}
-	return task_create(call->server->task, wanted, fd, &call->pending->request, fault);
+	r = task_create(call->server->task, wanted, fd, &call->pending->request, fault);
+	if (r >= 0)
+		call->pending->request.container->share = take_pointer(call->client->share);
+	return r;
+}
+
+static int handle_share(struct call *call, struct fault *fault)
+{
+	static const struct control_reply success;
+	const struct control_request *wanted = call->wanted;
+	struct client *client = call->client;
+	cleanup_close int fd = wanted->tree ? channel_take_fd(&client->channel) : -1;
+	int r = 0;
+
+	if (fd < 0)
+		return fault_set(fault, -EBADF, HRESULT_INVALID_ARGUMENT,
+		                 "a share comes without its mount");
+	r = require(wanted->share, "Share", fault);
+	if (r >= 0)
+		r = require(wanted->entry, "Entry", fault);
+	if (r >= 0 && client->share && !share_is(client->share, wanted->share))
+		share_free(take_pointer(client->share));
+	if (r >= 0 && !client->share)
+		r = share_new(call->server->task->partition, wanted->share, &client->share, fault);
+	if (r >= 0)
+		r = share_add(client->share, wanted->entry, fd, wanted->file, fault);
+	if (r >= 0)
+		on_answer(&call->pending->request, &success, NULL);
+	return r;
 }
 
 static int handle_start(struct call *call, struct fault *fault)
@@ -286,16 +328,24 @@ static int handle_state(struct call *call, struct fault *fault)
 
 static int handle_delete(struct call *call, struct fault *fault)
 {
+	if (call->server->task->paused && !call->wanted->force)
+		return refuse_asleep("delete", fault);
 	return task_delete(call->container, call->wanted->force, &call->pending->request, fault);
 }
 
 static int handle_pause(struct call *call, struct fault *fault)
 {
+	if (call->wanted->vm)
+		return task_pause_vm(call->server->task, true, &call->pending->request, fault);
 	return task_pause(call->container, true, &call->pending->request, fault);
 }
 
 static int handle_resume(struct call *call, struct fault *fault)
 {
+	if (call->wanted->vm)
+		return task_pause_vm(call->server->task, false, &call->pending->request, fault);
+	if (call->server->task->paused)
+		return refuse_asleep("resume", fault);
 	return task_pause(call->container, false, &call->pending->request, fault);
 }
 
@@ -331,7 +381,9 @@ static int handle_events(struct call *call, struct fault *fault)
 static int handle_dump(struct call *call, struct fault *fault)
 {
 	call->pending->request.answer = on_dump_answer;
-	if (task_dump(call->server->task, &call->pending->request, fault) < 0)
+	if (call->server->task->paused)
+		fault_set(fault, 0, HRESULT_INVALID_STATE, "paused with its VM");
+	if (call->server->task->paused || task_dump(call->server->task, &call->pending->request, fault) < 0)
 		on_dump_answer(&call->pending->request, NULL, fault);
 	return 0;
 }
@@ -356,29 +408,38 @@ struct handler {
 	uint32_t type;
 	const char *verb;       /* "cannot … container" */
 	unsigned states;        /* of the container; 0: it is not about one */
-	bool of_process;
+	unsigned flags;
 	int (*handle)(struct call *call, struct fault *fault);
+};
+enum {
+	OF_PROCESS = 1 << 0,
+	OF_VM = 1 << 1,         /* or about the VM, in the place of a container */
+	WHILE_PAUSED = 1 << 2,  /* also when the VM is, or decides that itself */
 };
 
 static const struct handler handlers[] = {
-	{ CONTROL_CREATE, "create", 0, false, handle_create },
-	{ CONTROL_START, "start", IN(CREATED), false, handle_start },
-	{ CONTROL_CONTINUE, "continue", IN(CREATED), false, handle_continue },
-	{ CONTROL_EXEC, "exec in", IN(RUNNING), false, handle_exec },
-	{ CONTROL_WAIT, "wait for", ALIVE | IN(STOPPED), true, handle_wait },
-	{ CONTROL_ATTACH, "attach to", ALIVE | IN(STOPPED), true, handle_attach },
-	{ CONTROL_SIGNAL, "signal", ALIVE, true, handle_signal },
-	{ CONTROL_RESIZE, "resize the terminal of", ALIVE, true, handle_resize },
-	{ CONTROL_STATE, "look at", 0, false, handle_state },
-	{ CONTROL_DELETE, "delete", IN(CREATING) | ALIVE | IN(STOPPED), false, handle_delete },
-	{ CONTROL_PAUSE, "pause", IN(RUNNING), false, handle_pause },
-	{ CONTROL_RESUME, "resume", IN(PAUSED), false, handle_resume },
-	{ CONTROL_UPDATE, "update", ALIVE, false, handle_update },
-	{ CONTROL_PROCESSES, "list the processes of", ALIVE, false, handle_processes },
-	{ CONTROL_STATISTICS, "measure", ALIVE | IN(STOPPED), false, handle_statistics },
-	{ CONTROL_EVENTS, "watch", 0, false, handle_events },
-	{ CONTROL_DUMP, "dump", 0, false, handle_dump },
-	{ CONTROL_SHUTDOWN, "shut down", 0, false, handle_shutdown },
+	{ CONTROL_CREATE, "create", 0, 0, handle_create },
+	{ CONTROL_SHARE, "create", 0, 0, handle_share },
+	{ CONTROL_START, "start", IN(CREATED), 0, handle_start },
+	{ CONTROL_CONTINUE, "continue", IN(CREATED), 0, handle_continue },
+	{ CONTROL_EXEC, "exec in", IN(RUNNING), OF_VM, handle_exec },
+	{ CONTROL_WAIT, "wait for", ALIVE | IN(STOPPED), OF_PROCESS | OF_VM | WHILE_PAUSED,
+	  handle_wait },
+	{ CONTROL_ATTACH, "attach to", ALIVE | IN(STOPPED), OF_PROCESS | OF_VM | WHILE_PAUSED,
+	  handle_attach },
+	{ CONTROL_SIGNAL, "signal", ALIVE, OF_PROCESS | OF_VM, handle_signal },
+	{ CONTROL_RESIZE, "resize the terminal of", ALIVE, OF_PROCESS | OF_VM, handle_resize },
+	{ CONTROL_STATE, "look at", 0, WHILE_PAUSED, handle_state },
+	{ CONTROL_DELETE, "delete", IN(CREATING) | ALIVE | IN(STOPPED), WHILE_PAUSED,
+	  handle_delete },
+	{ CONTROL_PAUSE, "pause", IN(RUNNING), OF_VM, handle_pause },
+	{ CONTROL_RESUME, "resume", IN(PAUSED), OF_VM | WHILE_PAUSED, handle_resume },
+	{ CONTROL_UPDATE, "update", ALIVE, 0, handle_update },
+	{ CONTROL_PROCESSES, "list the processes of", ALIVE, 0, handle_processes },
+	{ CONTROL_STATISTICS, "measure", ALIVE | IN(STOPPED), OF_VM, handle_statistics },
+	{ CONTROL_EVENTS, "watch", 0, WHILE_PAUSED, handle_events },
+	{ CONTROL_DUMP, "dump", 0, WHILE_PAUSED, handle_dump },
+	{ CONTROL_SHUTDOWN, "shut down", 0, WHILE_PAUSED, handle_shutdown },
 };
 
 static const struct handler *find_handler(uint32_t type)
@@ -391,8 +452,29 @@ static const struct handler *find_handler(uint32_t type)
 }
 
 /* Looks up what the request is about. */
+static int find_process(struct call *call, struct fault *fault)
+{
+	uint32_t pid = call->wanted->pid;
+
+	/* 0 is the init, which the VM has not. */
+	if (pid || !call->wanted->vm)
+		call->process = container_process(call->container, pid);
+	if (call->process)
+		return 0;
+	if (call->wanted->vm)
+		return fault_set(fault, -ESRCH, HRESULT_NOT_FOUND, "the VM has no process %u", pid);
+	return fault_set(fault, -ESRCH, HRESULT_NOT_FOUND, "container \"%s\" has no process %u",
+	                 call->wanted->id, pid);
+}
+
 static int find_target(struct call *call, const struct handler *handler, struct fault *fault)
 {
+	if (call->wanted->vm && handler->flags & OF_VM) {
+		call->container = task_vm(call->server->task);
+		if (!call->container)
+			return fault_errno(fault, -ENOMEM, "the VM");
+		return handler->flags & OF_PROCESS ? find_process(call, fault) : 0;
+	}
 	int r = require(call->wanted->id, "Id", fault);
 
 	if (r < 0)
@@ -407,14 +489,7 @@ static int find_target(struct call *call, const struct handler *handler, struct 
 		                 HRESULT_CONTAINER_NOT_RUNNING : HRESULT_INVALID_STATE,
 		                 "cannot %s container \"%s\": it is %s", handler->verb,
 		                 call->wanted->id, container_status_name(status));
-	if (!handler->of_process)
-		return 0;
-	call->process = container_process(call->container, call->wanted->pid);
-	if (!call->process)
-		return fault_set(fault, -ESRCH, HRESULT_NOT_FOUND,
-		                 "container \"%s\" has no process %u", call->wanted->id,
-		                 call->wanted->pid);
-	return 0;
+	return handler->flags & OF_PROCESS ? find_process(call, fault) : 0;
 }
 
 static int perform(struct client *client, struct pending *pending, const char *payload,
@@ -441,6 +516,8 @@ static int perform(struct client *client, struct pending *pending, const char *p
 	if (r >= 0 && client->server->ending && handler->type != CONTROL_STATE &&
 	    handler->type != CONTROL_DELETE)
 		r = fault_set(fault, -ESHUTDOWN, HRESULT_INVALID_STATE, "the partition is ending");
+	if (r >= 0 && client->server->task->paused && !(handler->flags & WHILE_PAUSED))
+		r = refuse_asleep(handler->verb, fault);
 	if (r >= 0 && handler->states)
 		r = find_target(&call, handler, fault);
 	if (r >= 0)
@@ -511,6 +588,7 @@ static void client_free(struct client *client)
 		abandon(pending);
 	}
 	channel_deinit(&client->channel);
+	share_free(client->share);
 	free(client);
 }
 

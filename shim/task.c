@@ -79,6 +79,7 @@ void container_unref(struct container *container)
 	process_free(container->init);
 	close_fds(container->fd);
 	timer_deinit(&container->patience);
+	share_free(container->share);
 	logfile_close(&container->log);
 	free(container->id);
 	free(container->bundle);
@@ -129,6 +130,18 @@ struct container *task_find(struct task *task, const char *id)
 	return NULL;
 }
 
+struct container *task_vm(struct task *task)
+{
+	const struct control_request wanted = { .id = NULL_CID, .bundle = "/" };
+	int fd[STDIO_COUNT] = { -1, -1, -1 };
+
+	if (task->vm || !(task->vm = container_new(task, &wanted, fd)))
+		return task->vm;
+	task->vm->known = true;
+	task->vm->init->state = PROCESS_RUNNING;
+	return task->vm;
+}
+
 enum container_status container_status(const struct container *container)
 {
 	const struct process *init = container->init;
@@ -140,7 +153,9 @@ enum container_status container_status(const struct container *container)
 		return CONTAINER_STOPPED;
 	if (container->paused)
 		return CONTAINER_PAUSED;
-	return init->state == PROCESS_NEW ? CONTAINER_CREATED : CONTAINER_RUNNING;
+	if (init->state == PROCESS_NEW)
+		return CONTAINER_CREATED;
+	return container->task->paused ? CONTAINER_PAUSED : CONTAINER_RUNNING;
 }
 
 const char *container_status_name(enum container_status status)
@@ -174,6 +189,9 @@ void task_event(struct container *container, const char *type, const struct proc
 	struct timespec now;
 	struct control_event event = { .type = type, .id = container->id, .time = when };
 
+	/* Events are about containers. */
+	if (container == container->task->vm)
+		return;
 	clock_gettime(CLOCK_REALTIME, &now);
 	time_format(&now, when);
 	if (process) {
@@ -216,6 +234,7 @@ static void remove_container(struct container *container)
 	}
 	stdio_free(take_pointer(container->init->stdio));
 	end_processes(container);
+	share_free(take_pointer(container->share));
 	if (container->known && task->dead)
 		task->ops->remains(task, container->id);
 	if (container->known)
@@ -317,6 +336,8 @@ static int launch(struct process *process, int fd[static STDIO_COUNT], bool term
 		                 &streams);
 	if (r < 0)
 		fault_errno(fault, r, "standard streams");
+	else if (container == container->task->vm)
+		r = form_execute_vm(bridge, &request->call, description, &streams, answer, fault);
 	else
 		r = form_execute(bridge, &request->call, container->id, description, &streams,
 		                 answer, fault);
@@ -564,8 +585,10 @@ int task_delete(struct container *container, bool force, struct task_request *re
 		                 container->starting ? "being started" :
 		                 container_status_name(status));
 	task_hold(request, container);
-	if (force)
+	if (force) {
+		task_unpause(container->task);
 		(void)timer_set(&container->patience, container->task->patience);
+	}
 	if (container->deleting) {
 		request->next = container->deleting->next;
 		container->deleting->next = request;
@@ -612,12 +635,19 @@ void container_init_exited(struct container *container)
 
 /* The partition */
 
+static void watch_all(struct container *container)
+{
+	process_watch(container->init);
+	for (struct process *p = container->processes; p; p = p->next)
+		process_watch(p);
+}
+
 void task_connected(struct task *task)
 {
+	if (task->vm)
+		watch_all(task->vm);
 	for (struct container *c = task->containers; c; c = c->next) {
-		process_watch(c->init);
-		for (struct process *p = c->processes; p; p = p->next)
-			process_watch(p);
+		watch_all(c);
 		if (c->doomed)
 			task_kill(c->init);
 		c->doomed = false;
@@ -633,10 +663,13 @@ void task_died(struct task *task, const char *how)
 	snprintf(task->death, sizeof(task->death), "%s", how);
 	task->dead = true;
 	task->bridge->gone = task->death;
+	if (task->vm)
+		end_processes(task->vm);
 	for (struct container *c = task->containers; c; c = next) {
 		/* A deletion that waited for this may remove the container itself, but no other. */
 		next = c->next;
 		c->references++;
+		share_free(take_pointer(c->share));
 		end_processes(c);
 		delete_step(c);
 		container_unref(c);
@@ -710,4 +743,6 @@ void task_deinit(struct task *task)
 		answer_deletions(take_pointer(container->deleting), NULL);
 		container_unref(container);
 	}
+	if (task->vm)
+		container_unref(take_pointer(task->vm));
 }

@@ -36,6 +36,7 @@ struct task_request {
 	struct container *container;    /* referenced */
 	struct process *process;        /* waited for, started */
 	struct bridge_call call;
+	struct partition_call of_driver;
 	bool orphaned;                  /* who asked has gone: what is started for him, goes too */
 	struct task_request *next;      /* among those who wait for the same */
 };
@@ -107,6 +108,9 @@ struct task {
 	struct container *containers;
 	struct container *vm;           /* has the VM's own processes; in no list, NULL: never any */
 	uint64_t patience;              /* TASK_PATIENCE */
+	bool paused;                    /* the VM, with all that is in it */
+	bool pausing;                   /* or resuming */
+	struct partition_call unpausing;
 	bool dead;                      /* the partition has ended */
 	char death[PARTITION_DEATH];    /* how: "the agent was killed by signal 9" */
 };
@@ -154,6 +158,11 @@ int task_resize(struct process *process, uint16_t height, uint16_t width,
                 struct task_request *request, struct fault *fault);
 int task_pause(struct container *container, bool pause, struct task_request *request,
                struct fault *fault);
+/* The VM. What needs its agent is refused meanwhile (server.c). */
+int task_pause_vm(struct task *task, bool pause, struct task_request *request,
+                  struct fault *fault);
+/* Because something must be done in it. */
+void task_unpause(struct task *task);
 int task_update(struct container *container, struct oci_resources *resources,
                 struct task_request *request, struct fault *fault);
 int task_processes(struct container *container, struct task_request *request,

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The share of a partition is a small file system in the mount namespace of the sandbox process.
+ * What is mounted in it is seen by nobody else on the host but the daemon that serves it to the
+ * guest, and goes with the processes, whatever kills them.
+ *
+ * Of what is removed nothing is waited for: a file system that does not answer must not hold up
+ * the other containers.
+ */
+
+#include "shim/share.h"
+
+#include "oci/log.h"
+#include "oci/mountapi.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#ifndef UMOUNT_NOFOLLOW
+#define UMOUNT_NOFOLLOW 8
+#endif
+
+struct share {
+	char *path;             /* <partition>/share/<name> */
+	const char *name;       /* in the path */
+	int fd;
+};
+
+/* They become components of a path here and in the guest. */
+static int check_name(const char *name, struct fault *fault)
+{
+	if (name && *name && *name != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX)
+		return 0;
+	return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "share: invalid name");
+}
+
+int share_new(const struct partition *partition, const char *name, struct share **ret,
+              struct fault *fault)
+{
+	char path[PATH_MAX];
+
+	if (!partition->driver->shares)
+		return fault_set(fault, -ENOTSUP, HRESULT_NOT_IMPLEMENTED,
+		                 "this partition takes no shares");
+	int r = check_name(name, fault);
+	if (r < 0)
+		return r;
+	int n = snprintf(path, sizeof(path), "%s/" SHARE_DIRECTORY "/%s", partition->directory,
+	                 name);
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return fault_errno(fault, -ENAMETOOLONG, "share");
+	if (mkdir(path, 0700) < 0)
+		return fault_errno(fault, -errno, "share: make \"%s\"", path);
+	struct share *share = calloc(1, sizeof(*share));
+	if (share) {
+		share->fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		share->path = strdup(path);
+	}
+	if (!share || !share->path || share->fd < 0) {
+		r = share && share->path ? -errno : -ENOMEM;
+		(void)rmdir(path);
+		if (share) {
+			close_fd(&share->fd);
+			free(share->path);
+		}
+		free(share);
+		return fault_errno(fault, r, "share");
+	}
+	share->name = strrchr(share->path, '/') + 1;
+	*ret = share;
+	return 0;
+}
+
+bool share_is(const struct share *share, const char *name)
+{
+	return !strcmp(share->name, name);
+}
+
+static int make_entry(int directory_fd, const char *entry, bool file)
+{
+	if (file)
+		return mknodat(directory_fd, entry, S_IFREG | 0600, 0) < 0 ? -errno : 0;
+	return mkdirat(directory_fd, entry, 0700) < 0 ? -errno : 0;
+}
+
+int share_add(struct share *share, const char *entry, int tree_fd, bool file, struct fault *fault)
+{
+	int r = check_name(entry, fault);
+
+	if (r < 0)
+		return r;
+	r = make_entry(share->fd, entry, file);
+	if (r < 0)
+		return fault_errno(fault, r, "share: make \"%s/%s\"", share->path, entry);
+	cleanup_close int target = openat(share->fd, entry, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	r = target < 0 ? -errno : sys_move_mount(tree_fd, target);
+	return r < 0 ? fault_errno(fault, r, "share: mount \"%s/%s\"", share->path, entry) : 0;
+}
+
+static int remove_entry(struct share *share, const char *entry, bool directory)
+{
+	char path[PATH_MAX + NAME_MAX + 2];
+
+	snprintf(path, sizeof(path), "%s/%s", share->path, entry);
+	int r = sys_umount(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+	/* Where nothing was mounted, adding it has failed. */
+	if (r < 0 && r != -EINVAL)
+		return r;
+	return unlinkat(share->fd, entry, directory ? AT_REMOVEDIR : 0) < 0 ? -errno : 0;
+}
+
+static int remove_all(struct share *share)
+{
+	int copy = fcntl(share->fd, F_DUPFD_CLOEXEC, 0), r = 0;
+	DIR *directory = copy < 0 ? NULL : fdopendir(copy);
+
+	if (!directory) {
+		r = -errno;
+		close_fd(&copy);
+		return r;
+	}
+	rewinddir(directory);
+	for (struct dirent *entry; (entry = readdir(directory));) {
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		/* Of what is below the mounts: asking those might take for ever. */
+		int error = remove_entry(share, entry->d_name, entry->d_type == DT_DIR);
+		r = error < 0 ? error : r;
+	}
+	closedir(directory);
+	return rmdir(share->path) < 0 && r == 0 ? -errno : r;
+}
+
+void share_free(struct share *share)
+{
+	if (!share)
+		return;
+	int r = remove_all(share);
+	if (r < 0)
+		log_warning("remove %s: %s", share->path, errno_text(r));
+	close_fd(&share->fd);
+	free(share->path);
+	free(share);
+}
