@@ -26,11 +26,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define ENABLE_ALWAYS \
 	(CGROUP_BIT(CGROUP_CPU) | CGROUP_BIT(CGROUP_IO) | CGROUP_BIT(CGROUP_MEMORY) | \
 	 CGROUP_BIT(CGROUP_PIDS))
 #define CATCH_ROUNDS 16         /* passes over a cgroup whose processes fork as we look */
+#define LEAVE_TRIES 100         /* milliseconds that a process may be in v1 when it has left v2 */
 
 int cgroup_controller_fd(const struct cgroup *cgroup, enum cgroup_controller controller)
 {
@@ -291,6 +293,23 @@ int cgroup_events(const struct cgroup *cgroup, bool *ret_populated, bool *ret_fr
 	return 0;
 }
 
+/*
+ * Who dies leaves one hierarchy after the other. v2 comes first and is the only one that tells, so
+ * in v1 there may be a moment to wait: far less than a microsecond, but on a virtual CPU that is
+ * stopped just then.
+ */
+static int dir_remove(const struct cgroup *cgroup, int hierarchy)
+{
+	static const struct timespec step = { .tv_nsec = 1000000 };
+	const struct cgroup_dir *dir = &cgroup->dirs[hierarchy];
+	int r = cgroup_dir_remove(cgroup->mounts, hierarchy, cgroup->path, dir);
+	for (int tries = LEAVE_TRIES; r == -EBUSY && hierarchy != CGROUP_V2 && tries; tries--) {
+		nanosleep(&step, NULL);
+		r = cgroup_dir_remove(cgroup->mounts, hierarchy, cgroup->path, dir);
+	}
+	return r;
+}
+
 int cgroup_remove(struct cgroup *cgroup)
 {
 	if (!cgroup)
@@ -302,7 +321,7 @@ int cgroup_remove(struct cgroup *cgroup)
 			continue;
 		if (cgroup->default_path)
 			dir->made = 0;
-		int r = cgroup_dir_remove(cgroup->mounts, (int)i, cgroup->path, dir);
+		int r = dir_remove(cgroup, (int)i);
 		if (r == 0)
 			cgroup_dir_close(dir);
 		else if (i == CGROUP_V2) /* it lives: the v1 directories belong to it */

@@ -18,8 +18,10 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #define DEATH_LIMIT 1000        /* milliseconds that a killed process may take to leave */
+#define LEAVE_TRIES 100         /* milliseconds for version 1, when it has left version 2 */
 
 static void close_directory(DIR **directory)
 {
@@ -91,9 +93,16 @@ static int await_empty(const char *path)
 	return 0;
 }
 
+/* A virtual CPU may be stopped between the two. */
 static int remove_hierarchy(const char *path)
 {
-	return remove_below(AT_FDCWD, path);
+	static const struct timespec step = { .tv_nsec = 1000000 };
+	int error = remove_below(AT_FDCWD, path);
+	for (int tries = LEAVE_TRIES; error == -EBUSY && tries; tries--) {
+		nanosleep(&step, NULL);
+		error = remove_below(AT_FDCWD, path);
+	}
+	return error;
 }
 
 typedef int cgroup_fn(const char *path);
