@@ -11,12 +11,37 @@
 
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+
+#define CONNECT_STEP 5          /* milliseconds */
+#define CONNECT_LIMIT 2000
+
+/* As many as may wait are waiting to be let in: nothing tells when it is our turn. */
+static int connect_in_turn(struct state *state, const char *partition)
+{
+	static const struct timespec step = { .tv_nsec = CONNECT_STEP * 1000000 };
+	int fd = sandbox_connect(state, partition);
+
+	for (int tries = CONNECT_LIMIT / CONNECT_STEP; fd == -EAGAIN && tries; tries--) {
+		nanosleep(&step, NULL);
+		fd = sandbox_connect(state, partition);
+	}
+	return fd;
+}
+
+static int no_answer(struct fault *fault)
+{
+	return fault_set(fault, -ETIMEDOUT, HRESULT_FAIL, "the sandbox process does not answer");
+}
 
 int client_connect(struct client *client, struct state *state, const char *partition,
                    struct fault *fault)
 {
 	*client = (struct client)CLIENT_NULL;
-	int fd = sandbox_connect(state, partition);
+	int fd = connect_in_turn(state, partition);
+	if (fd == -EAGAIN)
+		return no_answer(fault);
 	if (fd < 0 && fd != -ENOENT && fd != -ECONNREFUSED)
 		return fault_errno(fault, fd, "connecting to the sandbox process of partition \"%s\"",
 		                   partition);
@@ -47,6 +72,16 @@ void client_close(struct client *client)
 {
 	close_fd(&client->fd);
 	arena_free(&client->arena);
+}
+
+void client_limit(struct client *client, unsigned milliseconds)
+{
+	const struct timeval limit = {
+		.tv_sec = milliseconds / 1000,
+		.tv_usec = milliseconds % 1000 * 1000,
+	};
+	(void)setsockopt(client->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	(void)setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 }
 
 bool client_lost(int error)
@@ -86,6 +121,8 @@ static int send_all(int fd, const char *bytes, size_t size, const int *fds, size
 
 static int lost(struct fault *fault, int error)
 {
+	if (error == -EAGAIN)
+		return no_answer(fault);
 	return fault_set(fault, error, HRESULT_FAIL, "the sandbox process has ended unexpectedly");
 }
 

@@ -20,6 +20,11 @@ int client_connect(struct client *client, struct state *state, const char *parti
 int client_connect_container(struct client *client, struct state *state, const char *id,
                              struct container_record *ret, struct fault *fault);
 void client_close(struct client *client);
+/*
+ * How long an answer may take from now on: for questions that are answered from memory, and whoever
+ * asks them must not be held up by one partition that is stopped. -ETIMEDOUT then.
+ */
+void client_limit(struct client *client, unsigned milliseconds);
 /* Of these functions: there is nobody at the other end any more. */
 bool client_lost(int error);
 

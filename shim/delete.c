@@ -17,6 +17,7 @@
 #include <time.h>
 
 #define CREATION_LIMIT 10000    /* milliseconds that a forced deletion waits for a creation */
+#define FORCE_LIMIT 15000       /* and for its end, which the sandbox process promises in ten seconds */
 
 /* The partition does not know the container: its create was killed, or somebody was faster. */
 static void end_empty_partition(struct client *client, const struct container_record *record)
@@ -124,6 +125,8 @@ static int verb_delete(struct cli *cli, void *options, int argc, char **argv, st
 		 * any more must not keep the container alive.
 		 */
 		bundle_load_saved(&bundle, state, id, record.bundle, &ignored);
+		if (force)
+			client_limit(&client, FORCE_LIMIT);
 		error = delete_container(state, &client, &record, directory, &bundle, force, fault);
 	}
 	bundle_deinit(&bundle);

@@ -215,7 +215,7 @@ int verb_events(struct cli *cli, void *options, int argc, char **argv, struct fa
 	int error = parse_interval(asked->interval, &interval, fault);
 	if (error < 0)
 		return error;
-	error = view_open(&watch.view, &cli->state, watch.id, fault);
+	error = view_open(&watch.view, &cli->state, watch.id, ANSWER_LIMIT, fault);
 	if (!error && (watch.view.client.fd < 0 || (!asked->stats && view_stopped(&watch.view))))
 		error = fault_set(fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING,
 		                  "container not running: \"%s\"", watch.id);

@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define OTHERS_LIMIT 2000       /* milliseconds for a partition to say whether a pid is its own */
+
 /* Where Kubernetes' runtimes write it; podman uses CRI-O's names. */
 static const struct {
 	const char *type, *sandbox;
@@ -97,6 +99,7 @@ static int ask_partition(struct state *state, const char *partition, uint32_t pi
 	int error = client_connect(&client, state, partition, fault);
 	if (error < 0)
 		return error;
+	client_limit(&client, OTHERS_LIMIT);
 	error = client_call(&client, CONTROL_STATE, &all, NULL, 0, &reply, fault);
 	for (size_t i = 0; !error && !owner->pid && i < reply.containers.count; i++) {
 		const struct control_container *container = &reply.containers.item[i];

@@ -9,6 +9,7 @@
 
 #include "shim/print.h"
 #include "shim/verbs.h"
+#include "shim/view.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -129,8 +130,10 @@ int verb_stats(struct cli *cli, void *options, int argc, char **argv, struct fau
 	int error = format_parse(asked->format, &json, fault);
 	if (!error)
 		error = client_connect_container(&client, &cli->state, argv[0], &record, fault);
-	if (!error)
+	if (!error) {
+		client_limit(&client, ANSWER_LIMIT);
 		error = stats_ask(&client, argv[0], &reply, fault);
+	}
 	if (!error && json) {
 		const struct stats_document document = { argv[0], reply.statistics, reply.sandbox };
 		error = print_json(&document_type, &document, "  ", fault);

@@ -29,7 +29,7 @@ static const struct option_row kill_rows[] = {
 static int probe(struct cli *cli, const char *id, struct fault *fault)
 {
 	struct view view;
-	int error = view_open(&view, &cli->state, id, fault);
+	int error = view_open(&view, &cli->state, id, ANSWER_LIMIT, fault);
 	if (!error && view_stopped(&view))
 		error = fault_set(fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING, "container not running");
 	view_close(&view);

@@ -55,7 +55,7 @@ static int verb_state(struct cli *cli, void *options, int argc, char **argv, str
 	(void)options;
 	(void)argc;
 	struct view view;
-	int error = view_open(&view, &cli->state, argv[0], fault);
+	int error = view_open(&view, &cli->state, argv[0], ANSWER_LIMIT, fault);
 	if (!error) {
 		const struct container_state state = state_of(&view);
 		error = print_json(&state_type, &state, "  ", fault);
@@ -84,34 +84,46 @@ static void add_row(struct table *table, const struct container_state *state)
 	table_add(table, "%s", state->owner ? state->owner : "");
 }
 
-/* One container of many. A bad one is told of and left out: it must not hide the others. */
-static int list_one(struct cli *cli, const char *id, struct table *table, size_t *shown,
-                    struct fault *fault)
+#define FIRST_LIMIT 2000        /* milliseconds for a partition to answer */
+#define NEXT_LIMIT 200          /* when another one has not answered: all may be stopped */
+
+struct listing {
+	struct table *table;            /* NULL: JSON */
+	size_t shown;
+	unsigned limit;
+};
+
+/* One container of many. A bad one is told of: it must not hide the others. */
+static int list_one(struct cli *cli, const char *id, struct listing *listing, struct fault *fault)
 {
 	struct view view;
 	struct fault why = FAULT_NULL;
-	int error = view_open(&view, &cli->state, id, &why);
-	if (error < 0) {
-		/* Deleted meanwhile, or not quite there. */
-		if (error != -ENOENT)
-			fprintf(stderr, "hvrun: %s\n", why.text);
+	int error = view_open(&view, &cli->state, id, listing->limit, &why);
+	/* Deleted meanwhile, or not quite there. */
+	if (error < 0 && error != -ENOENT)
+		fprintf(stderr, "hvrun: %s\n", why.text);
+	if (error == -ETIMEDOUT) {
+		listing->limit = NEXT_LIMIT;
+		view.container.status = "unknown";
+	} else if (error < 0) {
 		view_close(&view);
 		return 0;
 	}
 	struct container_state state = state_of(&view);
 	if (!state.owner)
 		state.owner = owner_of(cli, id, &view.client.arena);
-	if (table) {
-		add_row(table, &state);
+	error = 0;
+	if (listing->table) {
+		add_row(listing->table, &state);
 	} else {
 		struct buf text = BUF(JSON_TEXT_MAX);
 		error = json_encode(&state_type, &state, &text, false);
 		if (!error)
-			printf("%s%.*s", *shown ? "," : "", (int)buf_length(&text),
+			printf("%s%.*s", listing->shown ? "," : "", (int)buf_length(&text),
 			       buf_head(&text));
 		buf_deinit(&text);
 	}
-	++*shown;
+	listing->shown++;
 	view_close(&view);
 	return error < 0 ? fault_errno(fault, error, "container \"%s\"", id) : 0;
 }
@@ -133,7 +145,7 @@ static int verb_list(struct cli *cli, void *options, int argc, char **argv, stru
 	struct table table = TABLE(array_size(headings) - 1);
 	struct arena arena = ARENA(JSON_ARENA);
 	struct str_list names = { 0 };
-	size_t shown = 0;
+	struct listing listing = { .limit = FIRST_LIMIT };
 	bool json;
 	int error = format_parse(asked->format, &json, fault);
 	if (!error && (error = state_names(&cli->state, "containers", &arena, &names)) < 0)
@@ -143,9 +155,10 @@ static int verb_list(struct cli *cli, void *options, int argc, char **argv, stru
 			puts(names.item[i]);
 	} else if (!error) {
 		table_add_words(&table, headings);
+		listing.table = json ? NULL : &table;
 		fputs(json ? "[" : "", stdout);
 		for (size_t i = 0; !error && i < names.count; i++)
-			error = list_one(cli, names.item[i], json ? NULL : &table, &shown, fault);
+			error = list_one(cli, names.item[i], &listing, fault);
 		if (json)
 			puts("]");
 		else if (!error)

@@ -105,7 +105,7 @@ static int open_path(struct logs *logs, const char *path, struct fault *fault)
 static int find_log(struct logs *logs, struct cli *cli, struct fault *fault)
 {
 	const struct container_record *record = &logs->container.record;
-	int error = view_open(&logs->container, &cli->state, logs->id, fault);
+	int error = view_connect(&logs->container, &cli->state, logs->id, fault);
 	if (error < 0)
 		return error;
 	if (logs->options->partition) {

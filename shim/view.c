@@ -22,6 +22,12 @@ static bool is_dead(pid_t pid)
 	return !process_start_time(pid, &zombie) || zombie;
 }
 
+static int no_answer(const char *partition, const char *id, struct fault *fault)
+{
+	return fault_set(fault, -ETIMEDOUT, HRESULT_FAIL,
+	                 "container \"%s\": no answer from partition \"%s\"", id, partition);
+}
+
 static void set_stopped(struct view *view)
 {
 	view->container.status = "stopped";
@@ -46,14 +52,23 @@ int view_refresh(struct view *view, struct fault *fault)
 	return 0;
 }
 
-int view_open(struct view *ret, struct state *state, const char *id, struct fault *fault)
+int view_connect(struct view *ret, struct state *state, const char *id, struct fault *fault)
 {
 	ret->container = (struct control_container){ 0 };
 	ret->record = (struct container_record){ 0 };
 	int error = client_connect_container(&ret->client, state, id, &ret->record, fault);
-	if (error < 0 && !(ret->record.partition && is_gone(error)))
-		return error;
-	return view_refresh(ret, fault);
+	return ret->record.partition && is_gone(error) ? 0 : error;
+}
+
+int view_open(struct view *ret, struct state *state, const char *id, unsigned limit,
+              struct fault *fault)
+{
+	int error = view_connect(ret, state, id, fault);
+	if (!error) {
+		client_limit(&ret->client, limit);
+		error = view_refresh(ret, fault);
+	}
+	return error == -ETIMEDOUT ? no_answer(ret->record.partition, id, fault) : error;
 }
 
 void view_close(struct view *view)
@@ -74,8 +89,12 @@ int running_call(struct state *state, struct client *ret_client, const char *id,
 	int error = client_connect_container(ret_client, state, id, &record, fault);
 	if (error < 0 && !record.partition)
 		return error;
-	if (!error)
+	if (!error) {
+		client_limit(ret_client, ANSWER_LIMIT);
 		error = client_call(ret_client, type, request, NULL, 0, ret, fault);
+	}
+	if (error == -ETIMEDOUT)
+		return no_answer(record.partition, id, fault);
 	if (error == -ESRCH || is_gone(error))
 		return fault_set(fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING,
 		                 "container not running: \"%s\"", id);

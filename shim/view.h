@@ -8,14 +8,22 @@
 
 #include "shim/client.h"
 
+#define ANSWER_LIMIT 10000      /* milliseconds: far more than a busy machine needs */
+
 struct view {
 	struct client client;           /* fd -1: the sandbox process is gone */
 	struct container_record record;
 	struct control_container container; /* status "stopped" and pid 0 then */
 };
 
-/* -ENOENT: `container "x" does not exist`. The view is to be closed in any case. */
-int view_open(struct view *ret, struct state *state, const char *id, struct fault *fault);
+/*
+ * -ENOENT: `container "x" does not exist`. -ETIMEDOUT: its sandbox process does not answer in that
+ * many milliseconds; only the record is valid then. The view is to be closed in any case.
+ */
+int view_open(struct view *ret, struct state *state, const char *id, unsigned limit,
+              struct fault *fault);
+/* The record and the connection only. */
+int view_connect(struct view *ret, struct state *state, const char *id, struct fault *fault);
 void view_close(struct view *view);
 bool view_stopped(const struct view *view);
 /* Asks anew. Afterwards, strings of the container that were read before are still valid. */

@@ -534,3 +534,30 @@ def test_sandbox_killed_when_it_has_made_a_container(hv, rootfs):
     assert create.wait(5) == 1
     assert not watch.cgroups(cid) and cid not in hv.run("list", "-q").stdout
     hv.run("delete", "--force", first)
+
+
+def test_partition_that_does_not_answer(hv, rootfs):
+    """list, state and the like are not held up for ever, and other partitions not at all."""
+    bad, good = [hv.background(container.config("sleep", "1000", rootfs=rootfs)) for _ in range(2)]
+    sandbox = sandbox_of(hv, bad)
+    os.kill(sandbox, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        assert hv.status(good) == "running" and hv.run("ps", good).stdout
+        hv.run("exec", good, "true")
+        assert time.monotonic() - began < 1.5
+        listed = hv.run("list", "--format", "json")
+        assert {entry["id"]: entry["status"] for entry in listed.json()} == \
+            {bad: "unknown", good: "running"}
+        assert listed.stderr == f'hvrun: container "{bad}": no answer from partition "{bad}"\n'
+        assert " unknown " in hv.run("list").stdout
+        commands = [hv.popen(*words) for words in (
+            ("state", bad), ("ps", bad), ("stats", bad), ("kill", bad, "TERM"), ("kill", bad, "0"))]
+        for command in commands:
+            _, text = command.communicate(timeout=14)
+            assert command.returncode == 1 and b"answer" in text and text.count(b"\n") == 1
+        assert time.monotonic() - began < 18
+    finally:
+        os.kill(sandbox, signal.SIGCONT)
+    assert hv.status(bad) == "running"
+    assert "unknown" not in hv.run("list").stdout
