@@ -59,6 +59,7 @@ int agent_init(struct agent *agent, const struct hv_endpoint *parent)
 		.loop = LOOP_NULL,
 		.signals = SIGNALS_NULL,
 		.bridge = BRIDGE_NULL,
+		.kmsg = KMSG_NULL,
 	};
 	int error = loop_init(&agent->loop);
 	if (error < 0)
@@ -84,6 +85,7 @@ int agent_run(struct agent *agent)
 
 void agent_deinit(struct agent *agent)
 {
+	kmsg_deinit(&agent->kmsg);
 	bridge_deinit(&agent->bridge);
 	while (agent->containers)
 		container_end(agent->containers);

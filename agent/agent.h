@@ -5,12 +5,14 @@
 
 #include "agent/bridge.h"
 #include "agent/container.h"
+#include "agent/kmsg.h"
 #include "agent/process.h"
 
 struct agent {
 	struct loop loop;
 	struct signals signals;
 	struct bridge bridge;
+	struct kmsg kmsg;
 	struct cgroup_mounts *cgroup_mounts;    /* probed at the first container */
 	struct container *containers;
 	struct process *processes;

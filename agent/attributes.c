@@ -7,6 +7,7 @@
 
 #include "agent/attributes.h"
 
+#include "agent/boot.h"
 #include "oci/files_limit.h"
 
 #include <fcntl.h>
@@ -77,13 +78,17 @@ int rlimits_set(const struct oci_process *process, struct fault *fault)
 int oom_score_set(pid_t pid, const struct oci_process *process, struct fault *fault)
 {
 	char path[48], text[24];
-	if (!process->oom_score_adj.set)
+	/* As the first process of a VM the agent has exempted itself, but nobody else. */
+	long long score = 0;
+	if (process->oom_score_adj.set)
+		score = process->oom_score_adj.value;
+	else if (!booted())
 		return 0;
 	if (pid)
 		snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
 	else
 		snprintf(path, sizeof(path), "/proc/self/oom_score_adj");
-	int length = snprintf(text, sizeof(text), "%lld", (long long)process->oom_score_adj.value);
+	int length = snprintf(text, sizeof(text), "%lld", score);
 	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, text, (size_t)length) < 0)
 		return fault_errno(fault, -errno, "oomScoreAdj: set to %s", text);

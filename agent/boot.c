@@ -6,9 +6,6 @@
  * stays where the kernel has unpacked it: the new root is a small tmpfs with mount points, and the
  * image's /usr is bound to it.
  *
- * As early as there is a /dev, the log goes to the kernel's: one ring, in the order of events, kept
- * for whoever asks for it later, and shown on the console as far as the kernel's log level lets it.
- *
  * The agent gets a cgroup of its own, in which it cannot be reclaimed from, and is exempt from the
  * OOM killer. The VM's own processes have another, or they would hide behind that.
  */
@@ -28,6 +25,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/utsname.h>
 
 #define NEW_ROOT "/newroot"
@@ -51,6 +49,20 @@ static int write_text(const char *path, const char *text)
 static int make_folder(const char *path)
 {
 	return mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+/* From here on the log is the kernel's: one ring, in the order of events, kept for whoever asks for
+ * it later, and shown on the console as far as the kernel's log level lets it. */
+static int open_log(struct fault *fault)
+{
+	(void)make_folder("/dev");
+	(void)mknod("/dev/kmsg", S_IFCHR | 0600, makedev(1, 11));
+	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return fault_errno(fault, -errno, "/dev/kmsg");
+	log_init(fd, LOG_FORMAT_KERNEL, level);
+	log_info("version " HVRUN_VERSION);
+	return 0;
 }
 
 static int make_root(struct fault *fault)
@@ -87,27 +99,10 @@ static int mount_one(const struct boot_mount *one, struct fault *fault)
 	return error < 0 ? fault_errno(fault, error, "%s", one->target) : 0;
 }
 
-static int mount_devices(struct fault *fault)
-{
-	static const struct boot_mount devices =
-		{ "/dev", "devtmpfs", MS_NOSUID, "mode=0755,size=1m" };
-	return mount_one(&devices, fault);
-}
-
-/* From here on the log is the kernel's. */
-static int open_log(struct fault *fault)
-{
-	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return fault_errno(fault, -errno, "/dev/kmsg");
-	log_init(fd, LOG_FORMAT_KERNEL, level);
-	log_info("version " HVRUN_VERSION);
-	return 0;
-}
-
 static int mount_rest(struct fault *fault)
 {
 	static const struct boot_mount mounts[] = {
+		{ "/dev", "devtmpfs", MS_NOSUID, "mode=0755,size=1m" },
 		{ "/proc", "proc", PLAIN, NULL },
 		{ "/sys", "sysfs", PLAIN, NULL },
 		{ "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=25%" },
@@ -140,8 +135,11 @@ static int set_up_kernel(struct fault *fault)
 {
 	static const char *const settings[][2] = {
 		/* Or the kernel would drop lines of the agent's own log. */
-		{ "/proc/sys/kernel/printk_devkmsg", "on" },
-		{ "/proc/sys/kernel/core_pattern", "core" },
+		{ "/proc/sys/kernel/printk_devkmsg", "on\n" },
+		{ "/proc/sys/kernel/core_pattern", "core\n" },
+		/* To wait for a few CPUs is quicker than to wait for their turn: a cgroup that
+		 * a process moves to, a mount that goes. */
+		{ "/sys/kernel/rcu_expedited", "1\n" },
 	};
 	struct rlimit no_core = { .rlim_cur = 0, .rlim_max = RLIM_INFINITY };
 	(void)fault;
@@ -229,20 +227,38 @@ static int set_hostname(struct fault *fault)
 	return 0;
 }
 
-static const struct step {
+struct step {
 	const char *what;
 	int (*run)(struct fault *fault);
-} steps[] = {
-	{ "root file system", make_root },
-	{ "devices", mount_devices },
+};
+
+static const struct step first_steps[] = {
 	{ "log", open_log },
+	{ "root file system", make_root },
 	{ "file systems", mount_rest },
 	{ "kernel settings", set_up_kernel },
-	{ "cgroups", make_cgroups },
 	{ "modules", load_modules },
+};
+
+static const struct step last_steps[] = {
+	{ "cgroups", make_cgroups },
 	{ "loopback", raise_loopback },
 	{ "host name", set_hostname },
 };
+
+static int run_steps(const struct step *steps, size_t count)
+{
+	struct fault fault = FAULT_NULL;
+	for (size_t i = 0; i < count; i++) {
+		int error = steps[i].run(&fault);
+		if (error < 0) {
+			log_error("boot: %s: %s", steps[i].what, fault.text);
+			return error;
+		}
+		log_debug("boot: %s", steps[i].what);
+	}
+	return 0;
+}
 
 bool boot_wanted(const char *name)
 {
@@ -253,19 +269,17 @@ bool boot_wanted(const char *name)
 
 int boot(enum log_level wanted)
 {
-	struct fault fault = FAULT_NULL;
 	level = wanted;
 	umask(022);
 	clearenv();
-	for (size_t i = 0; i < array_size(steps); i++) {
-		int error = steps[i].run(&fault);
-		if (error < 0) {
-			log_error("boot: %s: %s", steps[i].what, fault.text);
-			return error;
-		}
-	}
-	done = true;
-	return 0;
+	return run_steps(first_steps, array_size(first_steps));
+}
+
+int boot_finish(void)
+{
+	int error = run_steps(last_steps, array_size(last_steps));
+	done = !error;
+	return error;
 }
 
 bool booted(void)

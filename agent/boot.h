@@ -10,11 +10,13 @@
 /* Whether the kernel of a VM has started us: process 1 under the name of its init. */
 bool boot_wanted(const char *name);
 /*
- * Makes a system of the bare VM: a root, mounts, the log in the kernel's, cgroups, modules. On an
- * error the VM is of no use; the log has said why.
+ * Makes a system of the bare VM. boot() does what it takes to reach the host: the log in the
+ * kernel's, a root, mounts, modules; boot_finish() does the rest, and has all of the time that the
+ * host takes to answer the first call. On an error the VM is of no use; the log has said why.
  */
 int boot(enum log_level wanted);
-/* After boot(): this agent has the VM for itself, with its clock, its kernel log and its power. */
+int boot_finish(void);
+/* After boot_finish(): this agent has the VM for itself, with its clock, its kernel log and its power. */
 bool booted(void);
 /* The cgroup of the VM's own processes, a borrowed fd; -1 when not booted. */
 int boot_cgroup_fd(void);

@@ -19,6 +19,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FAILED_PAUSE 100000 /* microseconds */
+
 static const char usage[] =
 	"usage: hvagent [options]\n"
 	"\n"
@@ -128,21 +130,41 @@ static void hold_stdio(void)
 	close_fd(&fd);
 }
 
-static int serve(const struct options *options, const struct hv_endpoint *parent)
+static int start(struct agent *agent, const struct hv_endpoint *parent, bool first)
 {
-	static struct agent agent;
 	struct fault fault = FAULT_NULL;
 	files_limit_raise();
 	int error = child_init(&fault);
-	if (!error && (error = agent_init(&agent, parent)) < 0)
+	if (!error && (error = agent_init(agent, parent)) < 0)
 		fault_errno(&fault, error, "starting");
-	if (!error) {
-		bridge_limit_absence(&agent.bridge, options->host_timeout * UINT64_C(1000));
-		if ((error = agent_run(&agent)) < 0)
-			fault_errno(&fault, error, "event loop");
-	}
 	if (error < 0)
 		log_error("%s", fault.text);
+	else if (first)
+		error = boot_finish();
+	return error;
+}
+
+static int run(struct agent *agent, bool first)
+{
+	int error;
+	while ((error = agent_run(agent)) < 0) {
+		log_error("event loop: %s", errno_text(error));
+		if (!first)
+			break;
+		/* There is nobody else to go on, but no reason to hurry either. */
+		usleep(FAILED_PAUSE);
+	}
+	return error;
+}
+
+static int serve(const struct options *options, const struct hv_endpoint *parent, bool first)
+{
+	static struct agent agent;
+	int error = start(&agent, parent, first);
+	if (!error) {
+		bridge_limit_absence(&agent.bridge, options->host_timeout * UINT64_C(1000));
+		error = run(&agent, first);
+	}
 	agent_deinit(&agent);
 	return error;
 }
@@ -166,7 +188,7 @@ int main(int argc, char **argv)
 	if (first && !r)
 		r = boot(options.level);
 	if (!r)
-		r = serve(&options, &parent);
+		r = serve(&options, &parent, first);
 	if (first)
 		power_off();
 	return r < 0;

@@ -11,6 +11,8 @@
 #include "agent/request.h"
 
 #include "agent/agent.h"
+#include "agent/boot.h"
+#include "agent/clock.h"
 #include "agent/properties.h"
 #include "agent/vm.h"
 #include "oci/log.h"
@@ -35,6 +37,7 @@ struct handler {
 	uint32_t type;
 	handler_fn *handle;
 	bool session;           /* beyond GCS v4: only in session mode */
+	bool booted;            /* only by an agent that has a VM for itself */
 	bool of_container;      /* looked up before the handler is called */
 };
 
@@ -43,12 +46,14 @@ static bool is_null_cid(const char *id)
 	return !strcmp(id, NULL_CID);
 }
 
+#define FEATURES "streams", "signal-scope", "pause", "hold", "statistics", "oom", "vm-process"
+static const char *features[] = { FEATURES };
+/* Of an agent that has a VM for itself. */
+static const char *vm_features[] = { FEATURES, "clock", "kmsg", "power" };
+
 static void session_negotiate(struct call *call, const struct session_request *asked,
                               struct session_reply *reply)
 {
-	static const char *features[] = {
-		"streams", "signal-scope", "pause", "hold", "statistics", "oom", "vm-process",
-	};
 	struct agent *agent = call->agent;
 	/* This answer is still bound to the size of plain mode. */
 	size_t count = 0, room = FRAME_PLAIN_MAX - NEGOTIATION_REST;
@@ -70,8 +75,19 @@ static void session_negotiate(struct call *call, const struct session_request *a
 	reply->version = 1;
 	reply->session = asked->session;
 	reply->max_frame = max;
-	reply->features.item = features;
-	reply->features.count = array_size(features);
+	reply->features.item = booted() ? vm_features : features;
+	reply->features.count = booted() ? array_size(vm_features) : array_size(features);
+}
+
+/* A VM that does not get them goes on with what it has. */
+static void take_gifts(const struct session_request *asked)
+{
+	int error = asked->entropy ? entropy_add(asked->entropy) : 0;
+	if (error < 0)
+		log_warning("entropy from the host: %s", errno_text(error));
+	error = asked->time ? clock_set(asked->time) : 0;
+	if (error < 0)
+		log_warning("time from the host: %s", errno_text(error));
 }
 
 static int on_negotiate(struct call *call, const void *body, struct fault *fault)
@@ -112,6 +128,8 @@ static int on_negotiate(struct call *call, const void *body, struct fault *fault
 	call->request.generation = bridge->generation;
 	bridge->has_session = asked != NULL;
 	bridge->session = guid;
+	if (asked && booted())
+		take_gifts(asked);
 	if (asked) {
 		session_negotiate(call, asked, &session);
 		guest.hvrun = &session;
@@ -362,6 +380,39 @@ static int on_resume(struct call *call, const void *body, struct fault *fault)
 	return container_freeze(call->container, false, &call->request, fault);
 }
 
+static int on_kernel_log(struct call *call, const void *body, struct fault *fault)
+{
+	const struct kernel_log_request *in = body;
+	struct agent *agent = call->agent;
+	if (!is_null_cid(in->base.container_id))
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+		                 "ContainerId: only the VM itself has a kernel log");
+	int error = kmsg_start(&agent->kmsg, KMSG_PATH, &agent->loop, &agent->bridge.channel,
+	                       in->streams->out, in->streams->window);
+	if (error == -EBUSY)
+		return fault_set(fault, error, HRESULT_INVALID_STATE,
+		                 "the kernel log is being sent already");
+	if (error == -EINVAL || error == -EEXIST)
+		return fault_set(fault, error, HRESULT_INVALID_ARGUMENT,
+		                 "Streams.StdOut: needs an id that is not in use");
+	if (error < 0)
+		return fault_errno(fault, error, "kernel log");
+	bridge_done(&agent->bridge, &call->request);
+	return 0;
+}
+
+static int on_clock(struct call *call, const void *body, struct fault *fault)
+{
+	const struct clock_request *in = body;
+	int error = clock_set(in->time);
+	if (error < 0)
+		return fault_set(fault, error, HRESULT_INVALID_ARGUMENT,
+		                 "Time: the clock cannot be set to %llu ns",
+		                 (unsigned long long)in->time);
+	bridge_done(&call->agent->bridge, &call->request);
+	return 0;
+}
+
 static const struct handler handlers[] = {
 	{ MESSAGE_NEGOTIATE_PROTOCOL, on_negotiate },
 	{ MESSAGE_CREATE, on_create },
@@ -378,6 +429,8 @@ static const struct handler handlers[] = {
 	{ MESSAGE_DELETE_CONTAINER_STATE, on_delete, .of_container = true },
 	{ MESSAGE_PAUSE, on_pause, .session = true, .of_container = true },
 	{ MESSAGE_RESUME, on_resume, .session = true, .of_container = true },
+	{ MESSAGE_KERNEL_LOG, on_kernel_log, .session = true, .booted = true },
+	{ MESSAGE_CLOCK, on_clock, .session = true, .booted = true },
 };
 
 /* NULL: unknown, or not in the present state of the connection. */
@@ -388,9 +441,10 @@ static const struct handler *find_handler(const struct bridge *bridge, uint32_t 
 		if (handler->type != type)
 			continue;
 		bool negotiation = type == MESSAGE_NEGOTIATE_PROTOCOL;
-		if (negotiation == bridge->negotiated)
+		if (negotiation == bridge->negotiated || (handler->booted && !booted()) ||
+		    (handler->session && !bridge->has_session))
 			return NULL;
-		return handler->session && !bridge->has_session ? NULL : handler;
+		return handler;
 	}
 	return NULL;
 }

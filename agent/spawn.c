@@ -13,6 +13,7 @@
 #include "agent/child_private.h"
 
 #include "agent/attributes.h"
+#include "agent/boot.h"
 #include "agent/caps.h"
 #include "agent/cgroup.h"
 #include "oci/log.h"
@@ -204,9 +205,10 @@ static int clone_child(const struct child_plan *plan, const struct namespaces *n
 		.pidfd = (uintptr_t)&child->pidfd,
 		.exit_signal = SIGCHLD,
 	};
-	if (plan->cgroup) {
+	int cgroup = plan->cgroup ? cgroup_fd(plan->cgroup) : boot_cgroup_fd();
+	if (cgroup >= 0) {
 		args.flags |= CLONE_INTO_CGROUP;
-		args.cgroup = (unsigned)cgroup_fd(plan->cgroup);
+		args.cgroup = (unsigned)cgroup;
 	}
 	int r;
 	if (namespaces->user_fd >= 0) {
