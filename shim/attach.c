@@ -27,6 +27,7 @@ int attach(const struct attachment *attachment, pid_t proxy, struct fault *fault
 {
 	const struct control_request request = {
 		.id = attachment->id,
+		.vm = attachment->vm,
 		.pid = attachment->pid,
 		.proxy = (uint32_t)proxy,
 	};
@@ -58,7 +59,11 @@ void attach_block_signals(void)
 static void resize(const struct attachment *attachment)
 {
 	struct fault fault;
-	struct control_request request = { .id = attachment->id, .pid = attachment->pid };
+	struct control_request request = {
+		.id = attachment->id,
+		.vm = attachment->vm,
+		.pid = attachment->pid,
+	};
 	if (terminal_size(attachment->terminal_fd, &request.height, &request.width))
 		client_send(attachment->client, CONTROL_RESIZE, &request, NULL, 0, &fault);
 }
@@ -75,6 +80,7 @@ static void pass_signal(const struct attachment *attachment, int signal_fd)
 	}
 	const struct control_request request = {
 		.id = attachment->id,
+		.vm = attachment->vm,
 		.pid = attachment->pid,
 		.signal = (int32_t)info.ssi_signo,
 	};
@@ -167,7 +173,7 @@ static _Noreturn void proxy_run(struct attachment attachment, const struct shado
 static int make_known(const struct attachment *attachment, pid_t proxy, struct go *ret,
                       struct fault *fault)
 {
-	const struct control_request request = { .id = attachment->id };
+	const struct control_request request = { .id = attachment->vm ? "" : attachment->id };
 	struct client *client = attachment->client;
 	uint32_t type = 0;
 	int error = attach(attachment, proxy, fault);

@@ -11,6 +11,7 @@
 struct attachment {
 	struct client *client;
 	const char *id;
+	bool vm;                /* a process of the VM itself */
 	uint32_t pid;           /* 0 = the init */
 	int terminal_fd;        /* whose size is followed; -1 = none */
 };

@@ -68,6 +68,40 @@ int client_connect_container(struct client *client, struct state *state, const c
 	return error;
 }
 
+int client_find_vm(struct state *state, const char *id, struct arena *arena,
+                   const char **ret_partition, struct fault *fault)
+{
+	struct container_record record = { 0 };
+	struct fault ignored;
+	cleanup_close int directory = -1;
+	int error = state_container_load(state, id, arena, &record, fault);
+	if (error != -ENOENT) {
+		*ret_partition = record.partition;
+		return error;
+	}
+	*ret_partition = id;
+	error = state_partition_open(state, id, &directory, &ignored);
+	return error == -ENOENT ? fault_set(fault, error, HRESULT_NOT_FOUND,
+	                                    "there is neither a container nor a partition \"%s\"", id)
+	                        : error;
+}
+
+int client_connect_vm(struct client *client, struct state *state, const char *id,
+                      const char **ret_partition, struct fault *fault)
+{
+	*client = (struct client)CLIENT_NULL;
+	struct arena arena = ARENA(JSON_ARENA);
+	int error = client_find_vm(state, id, &arena, ret_partition, fault);
+	if (!error) {
+		error = client_connect(client, state, *ret_partition, fault);
+		if (error == -ENOENT || error == -ECONNREFUSED)
+			fault_set(fault, error, HRESULT_FAIL,
+			          "the sandbox process of partition \"%s\" is gone", *ret_partition);
+	}
+	client->arena = arena;
+	return error;
+}
+
 void client_close(struct client *client)
 {
 	close_fd(&client->fd);

@@ -19,6 +19,13 @@ int client_connect(struct client *client, struct state *state, const char *parti
 /* By container id: reads its record. -ENOENT with a fault: no such container. */
 int client_connect_container(struct client *client, struct state *state, const char *id,
                              struct container_record *ret, struct fault *fault);
+/* The partition that is meant by the id of a container in it, or by its own. -ENOENT: there is
+ * neither. */
+int client_find_vm(struct state *state, const char *id, struct arena *arena,
+                   const char **ret_partition, struct fault *fault);
+/* Finds and connects; *ret_partition lives in the client's arena. */
+int client_connect_vm(struct client *client, struct state *state, const char *id,
+                      const char **ret_partition, struct fault *fault);
 void client_close(struct client *client);
 /*
  * How long an answer may take from now on: for questions that are answered from memory, and whoever

@@ -27,7 +27,7 @@ static void end_empty_partition(struct client *client, const struct container_re
 
 	if (!strcmp(record->partition, record->id))
 		(void)client_call(client, CONTROL_SHUTDOWN, &request, NULL, 0, NULL, &ignored);
-	(void)remains_remove_cgroups(record->id, record->cgroups_path);
+	(void)remains_remove_cgroups(record);
 }
 
 static int delete_in_partition(struct state *state, struct client *client,

@@ -9,6 +9,7 @@
 #include "shim/attach.h"
 #include "shim/bundle.h"
 #include "shim/cli.h"
+#include "shim/exec_vm.h"
 #include "shim/input.h"
 #include "shim/terminal.h"
 
@@ -16,17 +17,12 @@
 #include <string.h>
 #include <strings.h>
 
-struct exec_options {
-	const char *process, *pid_file, *console_socket, *cwd, *user, *label, *apparmor;
-	struct str_list env, caps, gids;
-	struct opt_i64 preserve_fds;
-	bool detach, tty, no_new_privs;
-};
-
 #define AT(member) offsetof(struct exec_options, member)
 static const struct option_row exec_rows[] = {
+	{ "vm", 0, OPTION_FLAG, AT(vm), NULL, "a process of the container's VM itself" },
 	{ "detach", 'd', OPTION_FLAG, AT(detach), NULL, "return when the process runs" },
 	{ "tty", 't', OPTION_FLAG, AT(tty), NULL, "with a terminal" },
+	{ "interactive", 'i', OPTION_IGNORED },
 	{ "process", 'p', OPTION_STRING, AT(process), "FILE", "an OCI process in JSON, instead of CMD" },
 	{ "pid-file", 0, OPTION_STRING, AT(pid_file), "FILE", "write the pid of the proxy there" },
 	{ "console-socket", 0, OPTION_STRING, AT(console_socket), "SOCKET",
@@ -207,8 +203,17 @@ static int check(const struct exec_options *options, int argc, const struct oci_
 	return oci_process_check(process, fault);
 }
 
-static int ask(struct client *client, const char *id, struct oci_process *process, int slave,
-               struct control_reply *ret, struct fault *fault)
+static int encode(const struct exec_options *options, struct oci_process *process,
+                  struct arena *arena, struct buf *out)
+{
+	if (options->vm)
+		return exec_vm_encode(process, arena, out);
+	return json_encode(&oci_process_type, process, out, false);
+}
+
+static int ask(const struct exec_options *options, struct client *client, const char *id,
+               struct oci_process *process, int slave, struct control_reply *ret,
+               struct fault *fault)
 {
 	struct buf text = BUF(CONFIG_ENCODED_MAX);
 	bool terminal = process->terminal;
@@ -216,7 +221,7 @@ static int ask(struct client *client, const char *id, struct oci_process *proces
 	if (terminal)
 		terminal_size(slave >= 0 ? slave : STDOUT_FILENO, &process->console_size.height,
 		              &process->console_size.width);
-	int error = json_encode(&oci_process_type, process, &text, false);
+	int error = encode(options, process, &client->arena, &text);
 	if (!error)
 		error = buf_append(&text, "", 1);
 	if (error < 0) {
@@ -230,6 +235,7 @@ static int ask(struct client *client, const char *id, struct oci_process *proces
 	};
 	struct control_request request = {
 		.id = id,
+		.vm = options->vm,
 		.process = buf_head(&text),
 		.std_in = true,
 		.std_out = true,
@@ -267,7 +273,7 @@ static int perform(const struct exec_options *options, struct client *client, co
 		attach_block_signals();
 	if (own_terminal && isatty(STDIN_FILENO))
 		terminal_raw(STDIN_FILENO);
-	int error = ask(client, id, process, slave, &reply, fault);
+	int error = ask(options, client, id, process, slave, &reply, fault);
 	if (error < 0) {
 		terminal_restore();
 		return error;
@@ -275,6 +281,7 @@ static int perform(const struct exec_options *options, struct client *client, co
 	const struct attachment attachment = {
 		.client = client,
 		.id = id,
+		.vm = options->vm,
 		.pid = reply.pid,
 		.terminal_fd = own_terminal ? STDOUT_FILENO : slave,
 	};
@@ -298,10 +305,14 @@ static int verb_exec(struct cli *cli, void *asked, int argc, char **argv, struct
 	struct oci_process process = { 0 };
 	struct container_record record = { 0 };
 	struct client client;
+	const char *partition;
 	cleanup_close int slave = -1;
-	int r = client_connect_container(&client, &cli->state, argv[0], &record, fault);
+	int r = options->vm ? client_connect_vm(&client, &cli->state, argv[0], &partition, fault)
+	                    : client_connect_container(&client, &cli->state, argv[0], &record,
+	                                               fault);
 	if (!r)
-		r = describe(cli, options, argc, argv, &arena, &process, fault);
+		r = options->vm ? exec_vm_describe(options, argc, argv, &process, fault)
+		                : describe(cli, options, argc, argv, &arena, &process, fault);
 	if (!r)
 		r = check(options, argc, &process, fault);
 	if (!r && options->console_socket)
@@ -320,7 +331,9 @@ const struct verb verbs_exec[] = {
 		.summary = "run another process in a running container",
 		.text = "Without --process the process is like the container's own: its environment, user,\n"
 		        "capabilities and limits, as far as no option says otherwise. The exit status is the\n"
-		        "process's, 255 when it could not be run.",
+		        "process's, 255 when it could not be run.\n"
+		        "With --vm, ID is a partition or a container in it, and the process is root's and in\n"
+		        "no container: it sees the whole VM. It goes with the partition.",
 		.options = exec_rows,
 		.options_size = sizeof(struct exec_options),
 		.least = 1, .most = -1,

@@ -16,6 +16,7 @@
 #include "shim/pod.h"
 #include "shim/remains.h"
 #include "shim/sandbox.h"
+#include "shim/share.h"
 #include "shim/terminal.h"
 
 #include <limits.h>
@@ -66,6 +67,7 @@ struct creation {
 	struct bundle bundle;
 	struct container_record record;
 	const char *partition;
+	const char *share;              /* its directory in the partition's share, if that has one */
 	bool joins;                     /* a partition that holds other containers */
 	struct arena arena;
 	int directory;                  /* containers/<id> */
@@ -135,6 +137,10 @@ static int save(struct creation *creation, struct fault *fault)
 	record->rootfs = bundle->spec.root.path;
 	record->created = time_format(&now, creation->time);
 	record->cgroups_path = bundle->spec.linux_.cgroups_path;
+	/* Unless the partition turns out to be of another kind. */
+	const char *argument;
+	const struct partition_driver *driver = partition_driver_find(cli->partition, &argument);
+	record->vm = driver && !driver->visible;
 	record->terminal = bundle->spec.process->terminal;
 	record->annotations = bundle->spec.annotations;
 	record->oci_version = bundle->spec.oci_version;
@@ -196,6 +202,50 @@ static int connect_partition(struct creation *creation, struct fault *fault)
 		return fault_set(fault, error, HRESULT_FAIL,
 		                 "the sandbox process of partition \"%s\" is gone", creation->partition);
 	return !error && existed ? check_own(creation, fault) : error;
+}
+
+static const struct partition_driver *find_driver(struct creation *creation)
+{
+	struct partition_record record = { 0 };
+	struct fault ignored;
+	const char *argument;
+	int error = state_partition_load(&creation->cli->state, creation->partition,
+	                                 &creation->arena, &record, &ignored);
+	return error < 0 ? NULL : partition_driver_find(record.driver, &argument);
+}
+
+static int give_tree(const struct share_tree *tree, void *context, struct fault *fault)
+{
+	struct creation *creation = context;
+	const struct control_request request = {
+		.share = creation->share,
+		.entry = tree->entry,
+		.tree = true,
+		.file = tree->file,
+	};
+	return client_call(&creation->client, CONTROL_SHARE, &request, &tree->fd, 1, NULL, fault);
+}
+
+/* What the spec says of the host becomes what it is in the partition. */
+static int translate(struct creation *creation, struct fault *fault)
+{
+	const struct partition_driver *driver = find_driver(creation);
+	struct container_record *record = &creation->record;
+	struct oci_spec *spec = &creation->bundle.spec;
+	int error = 0;
+	if (driver && driver->visible == record->vm) {
+		record->vm = !driver->visible;
+		error = state_container_save(creation->directory, record);
+	}
+	if (error < 0)
+		return fault_errno(fault, error, "saving the state of container \"%s\"",
+		                   creation->id);
+	if (!driver || !driver->shares)
+		return 0;
+	error = pod_leave_host_namespaces(spec, fault);
+	creation->share = share_name(&creation->arena, creation->id);
+	return error < 0 ? error : share_spec(spec, creation->share, &creation->arena, give_tree,
+	                                      creation, fault);
 }
 
 static bool has_create_hooks(const struct creation *creation)
@@ -321,6 +371,8 @@ static int create(struct creation *creation, bool run, struct fault *fault)
 	if (!error)
 		error = connect_partition(creation, fault);
 	if (!error)
+		error = translate(creation, fault);
+	if (!error)
 		error = ask(creation, fault);
 	if (!error)
 		error = run_create_hooks(creation, fault);
@@ -354,7 +406,8 @@ static int leave_proxy(struct creation *creation, struct fault *fault)
 	};
 	struct fault ignored;
 	cleanup_free char *cgroup = NULL;
-	int error = cgroup_path_resolve(creation->record.cgroups_path, creation->id, &cgroup, fault);
+	int error = creation->record.vm ? 0 : cgroup_path_resolve(creation->record.cgroups_path,
+	                                                          creation->id, &cgroup, fault);
 	if (error < 0)
 		return error;
 	error = proxy_leave(&attachment, (pid_t)creation->reply.host_pid, cgroup,

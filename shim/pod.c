@@ -10,6 +10,7 @@
 
 #include "shim/pod.h"
 
+#include "oci/log.h"
 #include "shim/client.h"
 
 #include <stdio.h>
@@ -164,6 +165,26 @@ static int translate(struct state *state, struct oci_namespace *namespace, struc
 	*ret_exists = true;
 	namespace->path = arena_printf(arena, "/proc/%u%s", owner.pid, namespace->path + rest);
 	return namespace->path ? 0 : fault_errno(fault, -ENOMEM, "linux.namespaces");
+}
+
+int pod_leave_host_namespaces(struct oci_spec *spec, struct fault *fault)
+{
+	uint32_t pid;
+	int rest;
+	for (size_t i = 0; i < spec->linux_.namespaces.count; i++) {
+		struct oci_namespace *namespace = &spec->linux_.namespaces.item[i];
+		/* What has a process in it has been translated. */
+		if (!namespace->path || (!parse_path(namespace->path, &pid, &rest) && pid))
+			continue;
+		if (namespace->type != OCI_NS_NETWORK)
+			return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+			                 "linux.namespaces: %s is of the host, which a VM cannot "
+			                 "enter", namespace->path);
+		log_warning("the network namespace %s is of the host: the container has one in its "
+		            "VM instead, without a connection", namespace->path);
+		namespace->path = NULL;
+	}
+	return 0;
 }
 
 int pod_find_partition(struct state *state, const char *pod, struct oci_spec *spec,

@@ -16,6 +16,12 @@ int pod_find_partition(struct state *state, const char *pod, struct oci_spec *sp
                        struct arena *arena, const char **ret_partition, bool *ret_exists,
                        struct fault *fault);
 /*
+ * For a partition with a kernel of its own: what is left of namespace paths are the host's. A
+ * network namespace of the host's, which engines make for every container, becomes a new one of the
+ * guest's, with a warning; others are refused.
+ */
+int pod_leave_host_namespaces(struct oci_spec *spec, struct fault *fault);
+/*
  * Whether its caller means the pod by the container's id, and not a partition that has the same name
  * by chance.
  */

@@ -135,11 +135,19 @@ static int remove_cgroups(const char *name)
 	return error < 0 ? error : for_each_hierarchy(name, remove_hierarchy);
 }
 
-int remains_remove_cgroups(const char *id, const char *path)
+/* NULL: it has none here. */
+static int find_cgroup(const struct container_record *record, char **ret)
 {
 	struct fault ignored;
+	*ret = NULL;
+	return record->vm ? 0
+	                  : cgroup_path_resolve(record->cgroups_path, record->id, ret, &ignored);
+}
+
+int remains_remove_cgroups(const struct container_record *record)
+{
 	cleanup_free char *name = NULL;
-	int error = cgroup_path_resolve(path, id, &name, &ignored);
+	int error = find_cgroup(record, &name);
 	if (error < 0)
 		return error;
 	error = for_each_hierarchy(name, end_processes);
@@ -188,10 +196,9 @@ static int remove_all(struct state *state, const char *partition, const char *cg
 
 int remains_remove(struct state *state, const struct container_record *record)
 {
-	struct fault ignored;
 	cleanup_free char *cgroup = NULL;
 	/* No container was made with a path that is none. */
-	int error = cgroup_path_resolve(record->cgroups_path, record->id, &cgroup, &ignored);
+	int error = find_cgroup(record, &cgroup);
 	if (error == -ENOMEM)
 		return error;
 	error = remove_all(state, record->partition, cgroup);

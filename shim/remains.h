@@ -7,9 +7,9 @@
 
 /*
  * Ends what is left of a container: thaws and kills what is in its cgroups and removes them in
- * every hierarchy. path as in cgroupsPath; NULL: the default of that id.
+ * every hierarchy. Those of a VM have gone with it.
  */
-int remains_remove_cgroups(const char *id, const char *path);
+int remains_remove_cgroups(const struct container_record *record);
 /* Removes partitions/<id> if its sandbox process is gone; -EBUSY if it is not. */
 int remains_remove_partition(struct state *state, const char *id);
 /*

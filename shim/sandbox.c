@@ -346,7 +346,7 @@ static void on_remains(struct task *task, const char *id)
 
 	/* Containers that others manage have no record here: their cgroups are not known. */
 	if (r >= 0) {
-		r = remains_remove_cgroups(id, record.cgroups_path);
+		r = remains_remove_cgroups(&record);
 		if (r < 0)
 			log_warning("remove the cgroups of container %s: %s", id, errno_text(r));
 	}

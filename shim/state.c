@@ -34,6 +34,7 @@ static const struct json_field container_fields[] = {
 	JSON_FIELD(struct container_record, log_path, "LogPath", str),
 	JSON_FIELD(struct container_record, log_files, "LogFiles", u32),
 	JSON_FIELD(struct container_record, cgroups_path, "CgroupsPath", str),
+	JSON_FIELD(struct container_record, vm, "Vm", bool),
 	JSON_FIELD(struct container_record, terminal, "Terminal", bool),
 	JSON_FIELD(struct container_record, annotations, "Annotations", str_map),
 	JSON_FIELD(struct container_record, oci_version, "OciVersion", str),

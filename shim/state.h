@@ -26,6 +26,7 @@ struct container_record {
 	const char *log_path;           /* NULL = none */
 	uint32_t log_files;
 	const char *cgroups_path;       /* for cleaning up when everything was killed */
+	bool vm;                        /* its cgroups are those of another kernel */
 	bool terminal;
 	struct str_map annotations;
 	const char *oci_version;
