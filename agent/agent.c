@@ -61,6 +61,7 @@ int agent_init(struct agent *agent, const struct hv_endpoint *parent)
 		.bridge = BRIDGE_NULL,
 		.kmsg = KMSG_NULL,
 	};
+	storage_init(&agent->storage, agent);
 	int error = loop_init(&agent->loop);
 	if (error < 0)
 		return error;
@@ -87,6 +88,7 @@ void agent_deinit(struct agent *agent)
 {
 	kmsg_deinit(&agent->kmsg);
 	bridge_deinit(&agent->bridge);
+	storage_deinit(&agent->storage);
 	while (agent->containers)
 		container_end(agent->containers);
 	while (agent->processes) {

@@ -7,12 +7,14 @@
 #include "agent/container.h"
 #include "agent/kmsg.h"
 #include "agent/process.h"
+#include "agent/storage.h"
 
 struct agent {
 	struct loop loop;
 	struct signals signals;
 	struct bridge bridge;
 	struct kmsg kmsg;
+	struct storage storage;
 	struct cgroup_mounts *cgroup_mounts;    /* probed at the first container */
 	struct container *containers;
 	struct process *processes;

@@ -178,6 +178,7 @@ void bridge_begin_generation(struct bridge *bridge)
 	buf_deinit(&bridge->late);
 	for (struct process *p = bridge->agent->processes; p; p = p->next)
 		process_forget_waiters(p);
+	storage_forget(&bridge->agent->storage);
 }
 
 /* False also when the connection is dead, but not buried. */

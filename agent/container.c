@@ -106,11 +106,13 @@ static bool remove_remains(struct container *container)
 {
 	const struct container_config *config = container->config;
 	const char *scratch = config->scratch_dir_path;
+	bool ours = container->made_bundle;
+	ours |= storage_take_bundle(&container->agent->storage, config->oci_bundle_path);
 	const struct remains remains = {
 		.mount_ns_fd = container->mount_ns_fd,
 		.root_fd = container->root_fd,
 		.folders = {
-			container->made_bundle ? config->oci_bundle_path : NULL,
+			ours ? config->oci_bundle_path : NULL,
 			scratch && *scratch ? scratch : NULL,
 		},
 	};

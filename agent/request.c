@@ -142,6 +142,8 @@ static int on_negotiate(struct call *call, const void *body, struct fault *fault
 	}
 	bridge_negotiated(bridge);
 	log_info("bridge: negotiated%s", asked ? ", with a session" : "");
+	if (boot_finish() < 0)
+		loop_stop(&agent->loop);
 	for (struct container *c = agent->containers; c; c = c->next)
 		container_tell_exit(c);
 	return 0;
@@ -293,6 +295,9 @@ static int on_modify(struct call *call, const void *body, struct fault *fault)
 	const struct modify_request *in = body;
 	const char *kind = in->request.resource_type ? in->request.resource_type : "";
 	const char *id = in->base.container_id;
+	if (is_null_cid(id) && storage_knows(kind))
+		return storage_modify(&call->agent->storage, &in->request, &call->arena,
+		                      &call->request, fault);
 	if (strcmp(kind, "ContainerConstraints"))
 		return fault_set(fault, -EINVAL, HRESULT_FAIL, "invalid ResourceType '%s'", kind);
 	call->container = container_find(call->agent, id);

@@ -99,6 +99,7 @@ extern const struct json_codec
 	json_bool,      /* bool */
 	json_i32,       /* int32_t */
 	json_i64,       /* int64_t */
+	json_u8,        /* uint8_t */
 	json_u16,       /* uint16_t */
 	json_u32,       /* uint32_t */
 	json_u64,       /* uint64_t */
@@ -121,6 +122,7 @@ extern const struct json_codec
 #define JSON_HOLDS_bool(member) JSON_IS(member, bool)
 #define JSON_HOLDS_i32(member) JSON_IS(member, int32_t)
 #define JSON_HOLDS_i64(member) JSON_IS(member, int64_t)
+#define JSON_HOLDS_u8(member) JSON_IS(member, uint8_t)
 #define JSON_HOLDS_u16(member) JSON_IS(member, uint16_t)
 #define JSON_HOLDS_u32(member) JSON_IS(member, uint32_t)
 #define JSON_HOLDS_u64(member) JSON_IS(member, uint64_t)

@@ -117,6 +117,7 @@ static int write_unsigned(struct json_writer *writer, uint64_t value)
 
 NUMBER_CODEC(i32, int32_t, signed, int64_t, INT32_MIN, INT32_MAX);
 NUMBER_CODEC(i64, int64_t, signed, int64_t, INT64_MIN, INT64_MAX);
+NUMBER_CODEC(u8, uint8_t, unsigned, uint64_t, UINT8_MAX);
 NUMBER_CODEC(u16, uint16_t, unsigned, uint64_t, UINT16_MAX);
 NUMBER_CODEC(u32, uint32_t, unsigned, uint64_t, UINT32_MAX);
 NUMBER_CODEC(u64, uint64_t, unsigned, uint64_t, UINT64_MAX);
