@@ -37,7 +37,7 @@
 #define PLAIN (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 static int vm_cgroup_fd = -1;
-static bool done;
+static enum { NOT_BOOTED, BOOTED, FINISHED } progress;
 static enum log_level level;
 
 static int write_text(const char *path, const char *text)
@@ -272,19 +272,22 @@ int boot(enum log_level wanted)
 	level = wanted;
 	umask(022);
 	clearenv();
-	return run_steps(first_steps, array_size(first_steps));
+	int error = run_steps(first_steps, array_size(first_steps));
+	progress = error ? NOT_BOOTED : BOOTED;
+	return error;
 }
 
 int boot_finish(void)
 {
-	int error = run_steps(last_steps, array_size(last_steps));
-	done = !error;
-	return error;
+	if (progress != BOOTED)
+		return 0;
+	progress = FINISHED;
+	return run_steps(last_steps, array_size(last_steps));
 }
 
 bool booted(void)
 {
-	return done;
+	return progress != NOT_BOOTED;
 }
 
 int boot_cgroup_fd(void)

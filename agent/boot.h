@@ -10,13 +10,14 @@
 /* Whether the kernel of a VM has started us: process 1 under the name of its init. */
 bool boot_wanted(const char *name);
 /*
- * Makes a system of the bare VM. boot() does what it takes to reach the host: the log in the
- * kernel's, a root, mounts, modules; boot_finish() does the rest, and has all of the time that the
- * host takes to answer the first call. On an error the VM is of no use; the log has said why.
+ * Makes a system of the bare VM. boot() does what it takes to talk to the host: the log in the
+ * kernel's, a root, mounts, modules. boot_finish() does the rest, once, when the host has been
+ * answered for the first time: while that travels, and before anything is asked for. On an error
+ * the VM is of no use; the log has said why.
  */
 int boot(enum log_level wanted);
 int boot_finish(void);
-/* After boot_finish(): this agent has the VM for itself, with its clock, its kernel log and its power. */
+/* This agent has the VM for itself, with its clock, its kernel log and its power. */
 bool booted(void);
 /* The cgroup of the VM's own processes, a borrowed fd; -1 when not booted. */
 int boot_cgroup_fd(void);

@@ -130,7 +130,7 @@ static void hold_stdio(void)
 	close_fd(&fd);
 }
 
-static int start(struct agent *agent, const struct hv_endpoint *parent, bool first)
+static int start(struct agent *agent, const struct hv_endpoint *parent)
 {
 	struct fault fault = FAULT_NULL;
 	files_limit_raise();
@@ -139,8 +139,6 @@ static int start(struct agent *agent, const struct hv_endpoint *parent, bool fir
 		fault_errno(&fault, error, "starting");
 	if (error < 0)
 		log_error("%s", fault.text);
-	else if (first)
-		error = boot_finish();
 	return error;
 }
 
@@ -160,7 +158,7 @@ static int run(struct agent *agent, bool first)
 static int serve(const struct options *options, const struct hv_endpoint *parent, bool first)
 {
 	static struct agent agent;
-	int error = start(&agent, parent, first);
+	int error = start(&agent, parent);
 	if (!error) {
 		bridge_limit_absence(&agent.bridge, options->host_timeout * UINT64_C(1000));
 		error = run(&agent, first);

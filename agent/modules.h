@@ -19,7 +19,7 @@ int modules_load(const char *name, struct fault *fault);
 
 /* The next path of a list, cut out of *text; NULL at its end. */
 char *modules_next(char **text);
-/* How the kernel calls the module of a file: "a/virtio-rng.ko" is "virtio_rng". -EINVAL for a path
- * that is not relative, leads upwards or names no module. */
+/* How the kernel calls the module of a file: "a/virtio-rng.ko" or "a/virtio-rng.ko.lz4" is
+ * "virtio_rng". -EINVAL for a path that is not relative, leads upwards or names no module. */
 #define MODULE_NAME 56
 int modules_name(const char *path, char ret[static MODULE_NAME]);
