@@ -11,12 +11,14 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 /* What an inflated list may take before it is cut: a pid is about 20 bytes. */
 #define PROPERTIES_MAX (FRAME_SESSION_MAX / 4)
 
 struct property {
 	const char *name;
+	bool of_vm;             /* also of the VM itself */
 	int (*write)(struct agent *agent, struct container *container, struct arena *arena,
 	             struct buf *out);
 };
@@ -54,11 +56,44 @@ static int write_processes(struct agent *agent, struct container *container, str
 	return json_encode(&process_list_type, &list, out, true);
 }
 
+/* What can be had without reclaiming from anybody; the system call does not tell. */
+static uint64_t available_memory(void)
+{
+	unsigned long long kilobytes = 0;
+	char line[128];
+	FILE *file = fopen("/proc/meminfo", "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "MemAvailable: %llu", &kilobytes) == 1)
+			break;
+	}
+	if (file)
+		fclose(file);
+	return kilobytes * 1024;
+}
+
+static void collect_guest(struct statistics_v2 *ret)
+{
+	struct sysinfo info;
+	if (sysinfo(&info) < 0)
+		return;
+	ret->guest.memory_total = (uint64_t)info.totalram * info.mem_unit;
+	ret->guest.memory_available = available_memory();
+	ret->guest.swap_total = (uint64_t)info.totalswap * info.mem_unit;
+	ret->guest.swap_free = (uint64_t)info.freeswap * info.mem_unit;
+	ret->guest.uptime_usec = (uint64_t)info.uptime * 1000000;
+	ret->guest.load_1m = info.loads[0] * 100 >> SI_LOAD_SHIFT;
+	ret->guest.load_5m = info.loads[1] * 100 >> SI_LOAD_SHIFT;
+	ret->guest.load_15m = info.loads[2] * 100 >> SI_LOAD_SHIFT;
+	ret->guest.processes = info.procs;
+	ret->guest.cpus = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 static int collect(struct agent *agent, struct container *container, struct arena *arena,
                    struct statistics_v2 *ret)
 {
 	const struct channel *channel = &agent->bridge.channel;
-	int error = cgroup_statistics(container->cgroup, arena, ret);
+	int error = container ? cgroup_statistics(container->cgroup, arena, ret) : 0;
+	collect_guest(ret);
 	ret->agent.rss = own_rss();
 	ret->agent.frames_in = channel->frames_in;
 	ret->agent.frames_out = channel->frames_out;
@@ -83,14 +118,15 @@ static int write_statistics_v2(struct agent *agent, struct container *container,
 	if (!error)
 		error = buf_printf(out, "{\"StatisticsV2\":");
 	if (!error)
-		error = json_encode(&statistics_v2_type, &statistics, out, true);
+		error = json_encode(container ? &statistics_v2_type : &statistics_vm_type,
+		                    &statistics, out, true);
 	return error < 0 ? error : buf_printf(out, "}");
 }
 
 static const struct property properties[] = {
-	{ "ProcessList", write_processes },
-	{ "Statistics", write_statistics },
-	{ "StatisticsV2", write_statistics_v2 },
+	{ "ProcessList", false, write_processes },
+	{ "Statistics", false, write_statistics },
+	{ "StatisticsV2", true, write_statistics_v2 },
 };
 
 static const struct property *property_find(const char *name)
@@ -120,7 +156,7 @@ int properties_answer(struct agent *agent, struct container *container,
 	int error = buf_append(&document, "{", 1);
 	for (size_t i = 0; !error && query && i < query->property_types.count; i++) {
 		const struct property *property = property_find(query->property_types.item[i]);
-		if (!property)
+		if (!property || (!container && !property->of_vm))
 			continue;
 		buf_consume(&object, buf_length(&object));
 		error = property->write(agent, container, arena, &object);
@@ -135,6 +171,8 @@ int properties_answer(struct agent *agent, struct container *container,
 	}
 	buf_deinit(&document);
 	buf_deinit(&object);
-	return error < 0 ? fault_errno(fault, error, "properties of container \"%s\"", container->id)
+	return error < 0 ? fault_errno(fault, error, "properties of %s\"%s\"",
+	                               container ? "container " : "",
+	                               container ? container->id : "the VM")
 	                 : 0;
 }

@@ -7,7 +7,7 @@
 
 /*
  * The Properties document as text in the arena; unknown types are left out. query NULL = nothing
- * asked.
+ * asked. container NULL: of the VM itself, which has StatisticsV2 only.
  */
 int properties_answer(struct agent *agent, struct container *container,
                       const struct property_query *query, struct arena *arena,

@@ -265,11 +265,28 @@ static int on_resize(struct call *call, const void *body, struct fault *fault)
 	return 0;
 }
 
+static int find_container(struct call *call, const struct request_base *base,
+                          struct fault *fault)
+{
+	if (is_null_cid(base->container_id))
+		return fault_set(fault, -EINVAL, HRESULT_FAIL, "not supported against the VM itself");
+	call->container = container_find(call->agent, base->container_id);
+	if (!call->container)
+		return fault_set(fault, -ENOENT, HRESULT_NO_SUCH_CONTAINER,
+		                 "container \"%s\" does not exist", base->container_id);
+	return 0;
+}
+
 static int on_properties(struct call *call, const void *body, struct fault *fault)
 {
 	const struct properties_request *in = body;
 	struct properties_reply reply = { 0 };
-	int error = properties_answer(call->agent, call->container, in->query, &call->arena,
+	bool of_vm = is_null_cid(in->base.container_id) &&
+	             bridge_in_session(&call->agent->bridge);
+	int error = of_vm ? 0 : find_container(call, &in->base, fault);
+	if (error < 0)
+		return error;
+	error = properties_answer(call->agent, call->container, in->query, &call->arena,
 	                              &reply.properties, fault);
 	if (!error)
 		bridge_reply(&call->agent->bridge, &call->request, &reply);
@@ -428,7 +445,7 @@ static const struct handler handlers[] = {
 	{ MESSAGE_WAIT_FOR_PROCESS, on_wait },
 	{ MESSAGE_SIGNAL_PROCESS, on_signal },
 	{ MESSAGE_RESIZE_CONSOLE, on_resize },
-	{ MESSAGE_GET_PROPERTIES, on_properties, .of_container = true },
+	{ MESSAGE_GET_PROPERTIES, on_properties },
 	{ MESSAGE_MODIFY_SETTINGS, on_modify },
 	{ MESSAGE_DUMP_STACKS, on_dump },
 	{ MESSAGE_DELETE_CONTAINER_STATE, on_delete, .of_container = true },
@@ -452,18 +469,6 @@ static const struct handler *find_handler(const struct bridge *bridge, uint32_t 
 		return handler;
 	}
 	return NULL;
-}
-
-static int find_container(struct call *call, const struct request_base *base,
-                          struct fault *fault)
-{
-	if (is_null_cid(base->container_id))
-		return fault_set(fault, -EINVAL, HRESULT_FAIL, "not supported against the VM itself");
-	call->container = container_find(call->agent, base->container_id);
-	if (!call->container)
-		return fault_set(fault, -ENOENT, HRESULT_NO_SUCH_CONTAINER,
-		                 "container \"%s\" does not exist", base->container_id);
-	return 0;
 }
 
 static void keep_activity(struct request *request, const struct request_base *base)

@@ -267,7 +267,7 @@ struct process_list {
 };
 extern const struct json_type process_list_type;
 
-/* StatisticsV2: containerd's cgroup v2 metrics in JSON, plus the agent's own figures. */
+/* StatisticsV2: containerd's cgroup v2 metrics in JSON, plus figures of agent and guest. */
 struct io_entry { uint64_t major, minor, rbytes, wbytes, rios, wios; };
 struct hugetlb_entry { uint64_t current, max; const char *pagesize; };
 struct statistics_v2 {
@@ -286,8 +286,13 @@ struct statistics_v2 {
 	LIST(struct io_entry) io;
 	LIST(struct hugetlb_entry) hugetlb;
 	struct { uint64_t rss, frames_in, frames_out, bytes_in, bytes_out; } agent;
+	struct {                                /* load: averages in hundredths */
+		uint64_t memory_total, memory_available, swap_total, swap_free, uptime_usec,
+			load_1m, load_5m, load_15m, processes, cpus;
+	} guest;
 };
 extern const struct json_type statistics_v2_type;
+extern const struct json_type statistics_vm_type; /* the same without figures of a container */
 /* Statistics (plain mode): the same as containerd's cgroup v1 metrics, under "LCOWMetrics". */
 extern const struct json_type statistics_v1_type; /* of struct statistics_v2 */
 

@@ -107,6 +107,28 @@ static const struct json_field agent_fields[] = {
 };
 static const struct json_type agent_view = VIEW(agent_fields);
 
+static const struct json_field guest_fields[] = {
+	FIGURE(guest.memory_total, "memory_total"),
+	FIGURE(guest.memory_available, "memory_available"),
+	FIGURE(guest.swap_total, "swap_total"),
+	FIGURE(guest.swap_free, "swap_free"),
+	FIGURE(guest.uptime_usec, "uptime_usec"),
+	FIGURE(guest.load_1m, "load_1m"),
+	FIGURE(guest.load_5m, "load_5m"),
+	FIGURE(guest.load_15m, "load_15m"),
+	FIGURE(guest.processes, "processes"),
+	FIGURE(guest.cpus, "cpus"),
+	{ NULL },
+};
+static const struct json_type guest_view = VIEW(guest_fields);
+
+static const struct json_field statistics_vm_fields[] = {
+	INNER("agent", agent_view),
+	INNER("guest", guest_view),
+	{ NULL },
+};
+const struct json_type statistics_vm_type = VIEW(statistics_vm_fields);
+
 static const struct json_field statistics_v2_fields[] = {
 	INNER("pids", pids_view),
 	INNER("cpu", cpu_view),
@@ -115,6 +137,7 @@ static const struct json_field statistics_v2_fields[] = {
 	INNER("io", io_view),
 	JSON_FIELD(struct statistics_v2, hugetlb, "hugetlb", list, 0, &hugetlb_entry_type),
 	INNER("agent", agent_view),
+	INNER("guest", guest_view),
 	{ NULL },
 };
 const struct json_type statistics_v2_type = VIEW(statistics_v2_fields);

@@ -57,7 +57,7 @@ static int print_stats(const char *id, struct client *client, struct fault *faul
 {
 	struct control_reply reply;
 	struct arena arena = ARENA(JSON_ARENA);
-	int error = stats_ask(client, id, &reply, fault);
+	int error = stats_ask(client, id, false, &reply, fault);
 	if (error < 0)
 		return error;
 	struct buf line = BUF(LINE_MAX_BYTES);

@@ -38,6 +38,16 @@ static const struct json_field document_fields[] = {
 	{ NULL },
 };
 static const struct json_type document_type = JSON_TYPE(struct stats_document, document_fields);
+/* The same of a VM. */
+static const struct json_field vm_document_fields[] = {
+	JSON_FIELD(struct stats_document, id, "id", str, JSON_ALWAYS),
+	JSON_FIELD(struct stats_document, statistics, "statistics", pointer, 0,
+	           &statistics_vm_type),
+	JSON_FIELD(struct stats_document, sandbox, "sandbox", object, JSON_ALWAYS, &sandbox_type),
+	{ NULL },
+};
+static const struct json_type vm_document_type =
+	JSON_TYPE(struct stats_document, vm_document_fields);
 
 /* "no limit" is written in several ways. */
 static bool is_limit(uint64_t limit)
@@ -91,7 +101,38 @@ static void add_half(struct table *table, const char *name, uint64_t rss, uint64
 	table_add(table, "-");
 }
 
-static int print_stats(const struct control_reply *reply, struct fault *fault)
+/* Not of agents that do not tell. */
+static void add_guest(struct table *table, const struct statistics_v2 *statistics)
+{
+	static const char *const nothing[] = { "-", "-", "-", NULL };
+	uint64_t total = statistics->guest.memory_total;
+	if (!total)
+		return;
+	table_add(table, "guest");
+	add_bytes(table, total - min_size(total, statistics->guest.memory_available));
+	add_bytes(table, total);
+	table_add(table, "-");
+	table_add(table, "%llu", (unsigned long long)statistics->guest.processes);
+	table_add_words(table, nothing);
+}
+
+static void print_load(const struct statistics_v2 *statistics)
+{
+	const uint64_t load[] = {
+		statistics->guest.load_1m, statistics->guest.load_5m, statistics->guest.load_15m,
+	};
+	if (!statistics->guest.memory_total)
+		return;
+	printf("guest: up %llu s, %llu CPUs, load",
+	       (unsigned long long)statistics->guest.uptime_usec / 1000000,
+	       (unsigned long long)statistics->guest.cpus);
+	for (size_t i = 0; i < array_size(load); i++)
+		printf(" %llu.%02llu", (unsigned long long)load[i] / 100,
+		       (unsigned long long)load[i] % 100);
+	putchar('\n');
+}
+
+static int print_stats(const struct control_reply *reply, bool vm, struct fault *fault)
 {
 	static const char *const headings[] = {
 		"OF", "MEMORY", "LIMIT", "CPU TIME", "PIDS", "READ", "WRITTEN", "OOM KILLS", NULL,
@@ -99,46 +140,56 @@ static int print_stats(const struct control_reply *reply, struct fault *fault)
 	const struct statistics_v2 *statistics = reply->statistics;
 	struct table table = TABLE(array_size(headings) - 1);
 	table_add_words(&table, headings);
-	add_container(&table, statistics);
+	if (!vm)
+		add_container(&table, statistics);
+	add_guest(&table, statistics);
 	add_half(&table, "agent", statistics->agent.rss, statistics->agent.bytes_in,
 	         statistics->agent.bytes_out);
 	add_half(&table, "sandbox", reply->sandbox.rss, reply->sandbox.bytes_in,
 	         reply->sandbox.bytes_out);
-	return table_print(&table, fault);
+	int error = table_print(&table, fault);
+	if (!error)
+		print_load(statistics);
+	return error;
 }
 
-int stats_ask(struct client *client, const char *id, struct control_reply *ret,
+int stats_ask(struct client *client, const char *id, bool vm, struct control_reply *ret,
               struct fault *fault)
 {
-	const struct control_request request = { .id = id };
+	const struct control_request request = { .id = id, .vm = vm };
 	*ret = (struct control_reply){ 0 };
 	int error = client_call(client, CONTROL_STATISTICS, &request, NULL, 0, ret, fault);
 	if (!error && !ret->statistics)
 		return fault_set(fault, -ENODATA, HRESULT_FAIL,
-		                 "container \"%s\": there are no figures", id);
+		                 "%s \"%s\": there are no figures", vm ? "partition" : "container",
+		                 id);
 	return error;
 }
 
 int verb_stats(struct cli *cli, void *options, int argc, char **argv, struct fault *fault)
 {
 	(void)argc;
-	const struct format_options *asked = options;
+	const struct stats_options *asked = options;
+	const char *id = argv[0];
 	struct container_record record = { 0 };
 	struct control_reply reply;
 	struct client client = CLIENT_NULL;
 	bool json;
 	int error = format_parse(asked->format, &json, fault);
 	if (!error)
-		error = client_connect_container(&client, &cli->state, argv[0], &record, fault);
+		error = asked->vm ? client_connect_vm(&client, &cli->state, argv[0], &id, fault)
+		                  : client_connect_container(&client, &cli->state, id, &record,
+		                                             fault);
 	if (!error) {
 		client_limit(&client, ANSWER_LIMIT);
-		error = stats_ask(&client, argv[0], &reply, fault);
+		error = stats_ask(&client, id, asked->vm, &reply, fault);
 	}
 	if (!error && json) {
-		const struct stats_document document = { argv[0], reply.statistics, reply.sandbox };
-		error = print_json(&document_type, &document, "  ", fault);
+		const struct stats_document document = { id, reply.statistics, reply.sandbox };
+		error = print_json(asked->vm ? &vm_document_type : &document_type, &document, "  ",
+		                   fault);
 	} else if (!error) {
-		error = print_stats(&reply, fault);
+		error = print_stats(&reply, asked->vm, fault);
 	}
 	client_close(&client);
 	return error;

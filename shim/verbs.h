@@ -17,6 +17,11 @@ struct format_options {
 	{ "format", 'f', OPTION_STRING, offsetof(struct format_options, format), "FORMAT", \
 	  "table (default) or json" }
 
+struct stats_options {
+	const char *format;
+	bool vm;
+};
+
 struct events_options {
 	const char *interval;
 	bool stats;

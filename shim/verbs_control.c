@@ -16,6 +16,15 @@
 #define RESOURCES_MAX (1u << 20)
 #define CHUNK 65536
 
+struct vm_options {
+	bool vm;
+};
+static const struct option_row vm_rows[] = {
+	{ "vm", 0, OPTION_FLAG, offsetof(struct vm_options, vm), NULL,
+	  "the whole VM of that container, or of that partition" },
+	{ NULL },
+};
+
 struct kill_options {
 	bool all;
 };
@@ -57,27 +66,34 @@ static int verb_kill(struct cli *cli, void *options, int argc, char **argv, stru
 	return error;
 }
 
-static int call(struct cli *cli, const char *id, enum control_type type, struct fault *fault)
+static int call(struct cli *cli, const struct vm_options *options, const char *id,
+                enum control_type type, struct fault *fault)
 {
-	const struct control_request request = { .id = id };
-	struct client client;
-	int error = running_call(&cli->state, &client, id, type, &request, NULL, fault);
+	const struct control_request request = { .id = id, .vm = options->vm };
+	struct client client = CLIENT_NULL;
+	const char *partition;
+	int error;
+	if (options->vm) {
+		error = client_connect_vm(&client, &cli->state, id, &partition, fault);
+		if (!error)
+			error = client_call(&client, type, &request, NULL, 0, NULL, fault);
+	} else {
+		error = running_call(&cli->state, &client, id, type, &request, NULL, fault);
+	}
 	client_close(&client);
 	return error;
 }
 
 static int verb_pause(struct cli *cli, void *options, int argc, char **argv, struct fault *fault)
 {
-	(void)options;
 	(void)argc;
-	return call(cli, argv[0], CONTROL_PAUSE, fault);
+	return call(cli, options, argv[0], CONTROL_PAUSE, fault);
 }
 
 static int verb_resume(struct cli *cli, void *options, int argc, char **argv, struct fault *fault)
 {
-	(void)options;
 	(void)argc;
-	return call(cli, argv[0], CONTROL_RESUME, fault);
+	return call(cli, options, argv[0], CONTROL_RESUME, fault);
 }
 
 struct update_options {
@@ -274,6 +290,9 @@ const struct verb verbs_control[] = {
 		.name = "pause",
 		.operands = "ID",
 		.summary = "freeze all processes of a container",
+		.text = "As long as a VM is paused, whatever needs it is refused, except delete --force.",
+		.options = vm_rows,
+		.options_size = sizeof(struct vm_options),
 		.least = 1, .most = 1,
 		.run = verb_pause,
 	},
@@ -281,6 +300,8 @@ const struct verb verbs_control[] = {
 		.name = "resume",
 		.operands = "ID",
 		.summary = "let a paused container go on",
+		.options = vm_rows,
+		.options_size = sizeof(struct vm_options),
 		.least = 1, .most = 1,
 		.run = verb_resume,
 	},

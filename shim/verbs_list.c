@@ -185,6 +185,13 @@ static int verb_dump(struct cli *cli, void *options, int argc, char **argv, stru
 }
 
 static const struct option_row format_rows[] = { FORMAT_ROW, { NULL } };
+static const struct option_row stats_rows[] = {
+	{ "vm", 0, OPTION_FLAG, offsetof(struct stats_options, vm), NULL,
+	  "of a container's VM, or of a partition" },
+	{ "format", 'f', OPTION_STRING, offsetof(struct stats_options, format), "FORMAT",
+	  "table (default) or json" },
+	{ NULL },
+};
 static const struct option_row events_rows[] = {
 	{ "stats", 0, OPTION_FLAG, offsetof(struct events_options, stats), NULL,
 	  "print the figures once and end" },
@@ -225,10 +232,10 @@ const struct verb verbs_list[] = {
 		.name = "stats",
 		.operands = "ID",
 		.summary = "show what a container uses, and what running it costs",
-		.text = "Besides the container, figures of the agent in its partition and of the\n"
+		.text = "Besides the container, figures of its guest, of the agent in it and of the\n"
 		        "sandbox process on the host.",
-		.options = format_rows,
-		.options_size = sizeof(struct format_options),
+		.options = stats_rows,
+		.options_size = sizeof(struct stats_options),
 		.least = 1, .most = 1,
 		.run = verb_stats,
 	},

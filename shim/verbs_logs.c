@@ -8,6 +8,7 @@
 
 #include "shim/cli.h"
 #include "shim/logview.h"
+#include "shim/sandbox.h"
 #include "shim/timetext.h"
 #include "shim/view.h"
 
@@ -24,7 +25,7 @@
 struct logs_options {
 	const char *since, *stream;
 	struct opt_i64 tail;
-	bool follow, timestamps, partition;
+	bool follow, timestamps, vm;
 };
 #define AT(member) offsetof(struct logs_options, member)
 static const struct option_row logs_rows[] = {
@@ -34,8 +35,9 @@ static const struct option_row logs_rows[] = {
 	  "only what is newer: 10m, 2026-11-22T03:04:05Z, or seconds since 1970" },
 	{ "timestamps", 't', OPTION_FLAG, AT(timestamps), NULL, "put the time before each line" },
 	{ "stream", 0, OPTION_STRING, AT(stream), "NAME", "only stdout or only stderr" },
-	{ "partition", 0, OPTION_FLAG, AT(partition), NULL,
-	  "the log of the agent in the container's partition" },
+	{ "vm", 0, OPTION_FLAG, AT(vm), NULL,
+	  "the log of a container's VM, or a partition's: its kernel and its agent" },
+	{ "partition", 0, OPTION_FLAG, AT(vm), NULL, "the same" },
 	{ NULL },
 };
 
@@ -56,14 +58,14 @@ static int parse_options(const struct logs_options *options, struct log_view *vi
 {
 	struct timespec now, since;
 	*view = (struct log_view){
-		.raw = options->partition,
+		.raw = options->vm,
 		.timestamps = options->timestamps,
 		.stream = -1,
 		.out = { stdout, stderr },
 	};
-	if (options->partition && (options->since || options->stream || options->timestamps))
+	if (options->vm && (options->since || options->stream || options->timestamps))
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 "logs: --partition goes with --follow and --tail only");
+		                 "logs: --vm goes with --follow and --tail only");
 	if (options->stream) {
 		if (!strcmp(options->stream, "stdout"))
 			view->stream = LOGFILE_STDOUT;
@@ -102,17 +104,35 @@ static int open_path(struct logs *logs, const char *path, struct fault *fault)
 	return logs->directory < 0 ? fault_errno(fault, -errno, "log \"%s\"", path) : 0;
 }
 
+/* Also of one whose sandbox process is gone. */
+static int find_vm_log(struct logs *logs, struct cli *cli, struct fault *fault)
+{
+	struct client *client = &logs->container.client;
+	const char *partition;
+	int error = client_find_vm(&cli->state, logs->id, &client->arena, &partition, fault);
+	if (!error)
+		error = state_partition_open(&cli->state, partition, &logs->directory, fault);
+	if (error < 0)
+		return error;
+	int fd = sandbox_connect(&cli->state, partition);
+	client->fd = fd < 0 ? -1 : fd;
+	logs->source = (struct log_source){
+		.directory = logs->directory,
+		.name = AGENT_LOG,
+		.files = AGENT_LOG_FILES,
+	};
+	return 0;
+}
+
 static int find_log(struct logs *logs, struct cli *cli, struct fault *fault)
 {
 	const struct container_record *record = &logs->container.record;
+	if (logs->options->vm)
+		return find_vm_log(logs, cli, fault);
 	int error = view_connect(&logs->container, &cli->state, logs->id, fault);
 	if (error < 0)
 		return error;
-	if (logs->options->partition) {
-		logs->source = (struct log_source){ .name = AGENT_LOG, .files = AGENT_LOG_FILES };
-		error = state_partition_open(&cli->state, record->partition, &logs->directory,
-		                             fault);
-	} else if (!record->log_path) {
+	if (!record->log_path) {
 		return fault_set(fault, -ENODATA, HRESULT_FAIL,
 		                 "container \"%s\" has no log: its output went to its creator",
 		                 logs->id);
@@ -143,7 +163,7 @@ static int ask_for_end(struct logs *logs, struct fault *fault)
 	const struct control_request request = { .id = logs->id };
 	struct client *client = &logs->container.client;
 	/* The partition ends when the connection does. */
-	if (client->fd < 0 || logs->options->partition)
+	if (client->fd < 0 || logs->options->vm)
 		return 0;
 	int error = client_send(client, CONTROL_WAIT, &request, NULL, 0, fault);
 	if (error < 0)
@@ -254,7 +274,7 @@ const struct verb verbs_logs[] = {
 		.operands = "ID",
 		.summary = "print the output of a container that was run with -d",
 		.text = "What it wrote to its standard output goes to ours, and likewise its\n"
-		        "standard error.",
+		        "standard error. With --vm, ID may also be a partition.",
 		.options = logs_rows,
 		.options_size = sizeof(struct logs_options),
 		.least = 1, .most = 1,
