@@ -14,19 +14,18 @@
 
 #include "shim/partition.h"
 
-#include "oci/files_limit.h"
+#include "shim/launch.h"
+#include "shim/locate.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/sched.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -45,11 +44,9 @@ static int find_agent(char path[static PATH_MAX], struct fault *fault)
 		int n = snprintf(path, PATH_MAX, "%s", given);
 		return n < PATH_MAX ? 0 : fault_errno(fault, -ENAMETOOLONG, "HVRUN_AGENT");
 	}
-	char own[PATH_MAX] = "";
-	ssize_t length = readlink("/proc/self/exe", own, sizeof(own) - 1);
-	char *slash = length > 0 ? strrchr(own, '/') : NULL;
-	if (slash)
-		*slash = '\0';
+	char own[PATH_MAX];
+	if (!locate_own(own))
+		own[0] = '\0';
 	const char *const places[][2] = {
 		{ own, "hvagent" },
 		{ own, "../agent/hvagent" },
@@ -86,64 +83,22 @@ struct launch {
 	char *const *args;
 };
 
-static void fail(const char *step)
-{
-	int error = errno;
-	dprintf(STDERR_FILENO, "start the agent: %s: %s\n", step, errno_text(error));
-	_exit(127);
-}
-
-/*
- * The parent death signal is for deaths from now on; the pipe to a parent that is dead has no
- * reader.
- */
-static bool parent_died(void)
-{
-	struct pollfd output = { .fd = STDERR_FILENO };
-	return poll(&output, 1, 0) > 0 && output.revents & POLLERR;
-}
-
-static void reset_signals(void)
-{
-	sigset_t none;
-
-	for (int signal_number = 1; signal_number < NSIG; signal_number++)
-		(void)signal(signal_number, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 static _Noreturn void child(const struct launch *launch)
 {
 	static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	static char *const environment[] = { path, NULL };
 
-	/* Our own copy would keep the pipe's reader alive. */
-	close(launch->reader_fd);
-	if (dup2(launch->output_fd, STDOUT_FILENO) < 0 ||
-	    dup2(launch->output_fd, STDERR_FILENO) < 0)
-		_exit(127);
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		fail("parent death signal");
-	if (parent_died())
-		_exit(127);
-	setsid();
-	reset_signals();
-	files_limit_restore();
-	umask(022);
-	int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0)
-		fail("/dev/null");
+	launch_stdio(launch->output_fd, launch->output_fd, (const int[]){ launch->reader_fd, -1 });
+	launch_bind();
+	launch_clean();
 	/* Mounts made here stay here; those made outside, such as volumes, come in. */
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-		fail("mount propagation");
+		launch_fail("start the agent: mount propagation");
 	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
-		fail("mount /proc");
-	if (syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
-		fail("close_range");
+		launch_fail("start the agent: mount /proc");
+	launch_keep((const int[]){ -1 });
 	syscall(SYS_execveat, launch->program_fd, "", launch->args, environment, AT_EMPTY_PATH);
-	fail("exec");
-	_exit(127);
+	launch_fail("start the agent: exec");
 }
 
 /* The driver */

@@ -8,6 +8,7 @@
 
 static const struct partition_driver *const drivers[] = {
 	&partition_local,
+	&partition_qemu,
 	&partition_attach,
 };
 
