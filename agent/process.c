@@ -168,8 +168,6 @@ static void process_running(struct process *process)
 	source_deinit(&process->report);
 	close_fd(&process->child.report_fd);
 	process->running = true;
-	arena_free(&process->arena);
-	process->description = NULL;
 	struct fault fault;
 	int error = stdio_start(&process->stdio);
 	if (error < 0) {
@@ -280,6 +278,9 @@ int process_spawn(struct process *process, const struct child_plan *plan, struct
 	if (error < 0)
 		return error;
 	stdio_spawned(&process->stdio);
+	/* The child has a copy, and of many that start at once each may keep a few KiB for a while. */
+	arena_free(&process->arena);
+	process->description = NULL;
 	error = source_init(&process->report, &process->agent->loop, process->child.report_fd, EPOLLIN,
 	                    report_ready);
 	if (error < 0) {

@@ -28,7 +28,7 @@ struct process {
 	struct source report;
 	struct stdio stdio;
 	struct request starting;        /* ExecuteProcess, to be answered when the program runs */
-	struct arena arena;             /* of the process's description until it runs */
+	struct arena arena;             /* of the process's description until it is spawned */
 	const struct oci_process *description;
 
 	bool ready;                     /* an init that waits for its start */

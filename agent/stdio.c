@@ -53,7 +53,6 @@ int stdio_init(struct stdio *stdio, struct process *process, bool terminal)
 		.terminal = terminal,
 		.in = INLET_NULL,
 		.settle = TIMER_NULL,
-		.dialer = DIALER_NULL,
 	};
 	for (int i = 0; i < STDIO_COUNT; i++) {
 		stdio->end[i] = (struct stdio_end){
@@ -80,13 +79,25 @@ void stdio_spawned(struct stdio *stdio)
 		close_fd(&stdio->end[i].theirs);
 }
 
+struct dialling {
+	struct dialer dialer;
+	struct stdio *stdio;
+};
+
+static void end_dialling(struct stdio *stdio)
+{
+	if (stdio->dialling)
+		dialer_deinit(&stdio->dialling->dialer);
+	free(take_pointer(stdio->dialling));
+}
+
 void stdio_deinit(struct stdio *stdio)
 {
 	if (!stdio->process)
 		return;
 	inlet_deinit(&stdio->in);
 	timer_deinit(&stdio->settle);
-	dialer_deinit(&stdio->dialer);
+	end_dialling(stdio);
 	for (int i = 0; i < STDIO_COUNT; i++) {
 		struct stdio_end *end = &stdio->end[i];
 		outlet_deinit(&end->outlet);
@@ -119,7 +130,8 @@ void stdio_attach_streams(struct stdio *stdio, const struct stdio_streams *strea
 
 static void ports_connected(struct dialer *dialer, int error)
 {
-	struct stdio *stdio = container_of(dialer, struct stdio, dialer);
+	struct stdio *stdio = container_of(dialer, struct dialling, dialer)->stdio;
+	end_dialling(stdio);
 	if (error < 0)
 		stdio_detach_ports(stdio);
 	stdio->connected(stdio->process, error);
@@ -127,8 +139,7 @@ static void ports_connected(struct dialer *dialer, int error)
 
 void stdio_detach_ports(struct stdio *stdio)
 {
-	dialer_deinit(&stdio->dialer);
-	stdio->dialer = (struct dialer)DIALER_NULL;
+	end_dialling(stdio);
 	for (int i = 0; i < STDIO_COUNT; i++)
 		close_fd(&stdio->end[i].connection);
 }
@@ -170,7 +181,11 @@ int stdio_attach_ports(struct stdio *stdio, const struct process_parameters *wan
 		ports ? ports->out : 0,
 		ports ? ports->err : 0,
 	};
-	struct dialer *dialer = &stdio->dialer;
+	struct dialling *dialling = stdio->dialling = malloc(sizeof(*dialling));
+	if (!dialling)
+		return -ENOMEM;
+	struct dialer *dialer = &dialling->dialer;
+	*dialling = (struct dialling){ .dialer = DIALER_NULL, .stdio = stdio };
 	wanted_flags(stdio, wanted, flag);
 	stdio->connected = connected;
 	for (int i = 0; i < STDIO_COUNT; i++) {

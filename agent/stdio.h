@@ -40,7 +40,7 @@ struct stdio {
 	uint32_t generation;            /* of the bridge when the streams were named */
 	struct timer settle;            /* a terminal that somebody holds open after its leader's exit */
 	uint64_t settle_sent, settle_delay;     /* at its last setting; milliseconds */
-	struct dialer dialer;           /* plain mode: connections being made */
+	struct dialling *dialling;      /* plain mode: connections being made, 12 KiB */
 	void (*connected)(struct process *process, int error);
 };
 

@@ -348,6 +348,16 @@ static void kill_children(void)
 	fclose(file);
 }
 
+/* 0: none. */
+static uint64_t first_unanswered(const struct host *host)
+{
+	for (uint64_t id = monkey.first; id < host->next_id; id++) {
+		if (monkey.type[id] && !monkey.answers[id])
+			return id;
+	}
+	return 0;
+}
+
 /* The walk is over: everything ends, on this connection. */
 static void finish(void)
 {
@@ -383,13 +393,14 @@ static void finish(void)
 		agent_dump(&host->agent, &dump_text);
 		fail_msg("left: %.*s", (int)buf_length(&dump_text), buf_head(&dump_text));
 	}
-	host_idle(host, 20);
-	take_answers();
-	for (uint64_t id = monkey.first; id < host->next_id; id++) {
-		if (monkey.type[id] && !monkey.answers[id])
-			fail_msg("request %#x %llu was not answered", monkey.type[id],
-				 (unsigned long long)id);
+	for (int i = 0; i < 100 && (!i || first_unanswered(host)); i++) {
+		host_idle(host, 20);
+		take_answers();
 	}
+	uint64_t id = first_unanswered(host);
+	if (id)
+		fail_msg("request %#x %llu was not answered", monkey.type[id],
+			 (unsigned long long)id);
 }
 
 static void walk(unsigned seed, unsigned steps)
