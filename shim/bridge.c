@@ -13,7 +13,10 @@
 
 #include "oci/log.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
+#include <time.h>
 
 #define SESSION_VERSION 1
 
@@ -223,6 +226,21 @@ static int check_session(const struct bridge *bridge, const struct negotiate_rep
 	return 0;
 }
 
+static unsigned known_features(const struct str_list *names)
+{
+	static const struct { const char *name; unsigned feature; } known[] = {
+		{ "clock", FEATURE_CLOCK },
+		{ "kmsg", FEATURE_KERNEL_LOG },
+	};
+	unsigned features = 0;
+
+	for (size_t i = 0; i < names->count; i++) {
+		for (size_t j = 0; j < array_size(known); j++)
+			features |= strcmp(names->item[i], known[j].name) ? 0 : known[j].feature;
+	}
+	return features;
+}
+
 static void on_negotiated(struct bridge_call *call, const void *answer, const struct fault *fault)
 {
 	struct bridge *bridge = container_of(call, struct bridge, negotiation);
@@ -235,6 +253,7 @@ static void on_negotiated(struct bridge_call *call, const void *answer, const st
 		bridge->channel.max_out = session->max_frame < FRAME_SESSION_MAX ?
 			session->max_frame : FRAME_SESSION_MAX;
 		bridge->channel.streams = true;
+		bridge->features = known_features(&session->features);
 		bridge->ready = true;
 		bridge->ops->ready(bridge);
 		return;
@@ -244,8 +263,26 @@ static void on_negotiated(struct bridge_call *call, const void *answer, const st
 	channel_fail(&bridge->channel, -EPROTO);
 }
 
+#define ENTROPY 64      /* bytes */
+
+/* A kernel that has just been booted knows neither. */
+static void greet_guest(struct session_request *session, char entropy[static 2 * ENTROPY + 1])
+{
+	uint8_t bytes[ENTROPY];
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	session->time = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
+		return;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		snprintf(entropy + 2 * i, 3, "%02x", bytes[i]);
+	session->entropy = entropy;
+}
+
 static int negotiate(struct bridge *bridge)
 {
+	char entropy[2 * ENTROPY + 1];
 	struct hv_guid guid;
 	int r = hv_guid_random(&guid);
 
@@ -257,6 +294,8 @@ static int negotiate(struct bridge *bridge)
 		.session = bridge->session,
 		.max_frame = FRAME_SESSION_MAX,
 	};
+	if (bridge->boots)
+		greet_guest(&session, entropy);
 	struct negotiate_request request = {
 		.base.container_id = "",
 		.minimum_version = 4,

@@ -41,6 +41,12 @@ struct bridge_ops {
 	void (*notification)(struct bridge *bridge, const struct notification *notification);
 };
 
+/* What an agent can do besides what every agent can. */
+enum bridge_feature {
+	FEATURE_CLOCK = 1 << 0,
+	FEATURE_KERNEL_LOG = 1 << 1,
+};
+
 #define BRIDGE_ABANDONED_MAX 64
 
 struct bridge {
@@ -50,6 +56,8 @@ struct bridge {
 	struct source accepting;
 	pid_t peer_pid;                 /* alone is let in; 0 = whom the listener admits */
 	struct channel channel;
+	bool boots;                     /* the agent wants the time and entropy */
+	unsigned features;              /* enum bridge_feature: of the agent that is connected */
 	bool connected, ready;
 	const char *gone;               /* why nobody will ever answer again; borrowed */
 	char session[HV_GUID_TEXT];

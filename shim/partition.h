@@ -89,6 +89,8 @@ struct partition {
 	struct loop *loop;              /* borrowed */
 	/* Takes what its processes and its console say. */
 	void (*output)(struct partition *partition, const char *text, size_t size);
+	/* The VM goes on after a pause. */
+	void (*resumed)(struct partition *partition);
 	int exit_fd;                    /* readable when it has ended */
 	int output_fd;                  /* the agent's log, where output() is not called; -1 = none */
 	pid_t pid;                      /* of the agent or the VMM; 0 = none of ours */

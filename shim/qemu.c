@@ -50,6 +50,12 @@ static struct qemu *of_partition(struct partition *partition)
 
 /* The monitor */
 
+static void on_resumed(struct qemu *qemu)
+{
+	snprintf(qemu->status, sizeof(qemu->status), "running");
+	qemu->partition->resumed(qemu->partition);
+}
+
 static void on_event(struct qmp *qmp, const char *name, const struct json *data)
 {
 	struct qemu *qemu = container_of(qmp, struct qemu, qmp);
@@ -64,7 +70,7 @@ static void on_event(struct qmp *qmp, const char *name, const struct json *data)
 	else if (!strcmp(name, "STOP"))
 		snprintf(qemu->status, sizeof(qemu->status), "paused");
 	else if (!strcmp(name, "RESUME"))
-		snprintf(qemu->status, sizeof(qemu->status), "running");
+		on_resumed(qemu);
 }
 
 static void on_monitor_lost(struct qmp *qmp)

@@ -17,6 +17,7 @@
 
 #include "oci/files_limit.h"
 #include "oci/log.h"
+#include "shim/guest.h"
 #include "shim/remains.h"
 #include "shim/server.h"
 
@@ -59,6 +60,7 @@ struct sandbox {
 	struct hv_children children;
 	struct source exited, output;
 	struct bridge bridge;
+	struct guest guest;
 	struct task task;
 	struct server server;
 	struct timer limit;             /* one of the limits above */
@@ -264,10 +266,19 @@ static struct sandbox *of_bridge(struct bridge *bridge)
 	return container_of(bridge, struct sandbox, bridge);
 }
 
-static void on_ready(struct bridge *bridge)
+static void on_guest_ready(struct guest *guest, const struct fault *fault)
 {
-	struct sandbox *sandbox = of_bridge(bridge);
+	struct sandbox *sandbox = container_of(guest, struct sandbox, guest);
 
+	/* Lost meanwhile: who noticed that says more. */
+	if (!sandbox->bridge.ready || sandbox->ending)
+		return;
+	if (fault && sandbox->ready_fd >= 0) {
+		start_failed(sandbox, fault->text);
+		return;
+	}
+	if (fault)
+		log_error("%s", fault->text);
 	if (!sandbox->shutting_down)
 		timer_set(&sandbox->limit, sandbox->task.containers ? 0 : IDLE_LIMIT);
 	if (!tell_ready(sandbox, "", 1)) {
@@ -275,6 +286,29 @@ static void on_ready(struct bridge *bridge)
 		return;
 	}
 	task_connected(&sandbox->task);
+}
+
+static void on_guest_said(struct guest *guest, const char *line, size_t size)
+{
+	log_output(container_of(guest, struct sandbox, guest), line, size);
+}
+
+static const struct guest_ops guest_ops = { .ready = on_guest_ready, .said = on_guest_said };
+
+static void on_resumed(struct partition *partition)
+{
+	guest_set_clock(&container_of(partition, struct sandbox, partition)->guest);
+}
+
+static void on_ready(struct bridge *bridge)
+{
+	struct sandbox *sandbox = of_bridge(bridge);
+
+	log_debug("the agent has answered");
+	if (bridge->boots)
+		guest_connected(&sandbox->guest);
+	else
+		on_guest_ready(&sandbox->guest, NULL);
 }
 
 static void on_bridge_lost(struct bridge *bridge, const struct fault *fault)
@@ -577,6 +611,7 @@ static int prepare_partition(struct sandbox *sandbox, struct fault *fault)
 	partition->config = &sandbox->config;
 	partition->loop = &sandbox->loop;
 	partition->output = on_words;
+	partition->resumed = on_resumed;
 	partition->child.uid = geteuid();
 	partition->child.running = true;
 	r = hv_guid_random(&partition->child.vm);
@@ -619,7 +654,10 @@ static int listen_for_agent(struct sandbox *sandbox, struct fault *fault)
 	if (r < 0)
 		return fault_errno(fault, r, "partition");
 	bridge_init(&sandbox->bridge, &sandbox->loop, &bridge_ops);
-	return listen_somewhere(sandbox, fault);
+	sandbox->bridge.boots = partition->driver->boots;
+	if (partition->driver->boots)
+		r = guest_init(&sandbox->guest, &sandbox->bridge, partition, &guest_ops, fault);
+	return r < 0 ? r : listen_somewhere(sandbox, fault);
 }
 
 static int start_partition(struct sandbox *sandbox, struct fault *fault)
@@ -679,6 +717,7 @@ static int begin(struct sandbox *sandbox, struct fault *fault)
 static void sandbox_deinit(struct sandbox *sandbox)
 {
 	server_deinit(&sandbox->server);
+	guest_deinit(&sandbox->guest);
 	bridge_deinit(&sandbox->bridge);
 	task_deinit(&sandbox->task);
 	source_deinit(&sandbox->exited);
@@ -717,6 +756,7 @@ int sandbox_main(int argc, char **argv)
 		.output = SOURCE_NULL,
 		.bridge = { .listener = HV_LISTENER_NULL, .accepting = SOURCE_NULL,
 		            .channel = CHANNEL_NULL },
+		.guest = GUEST_NULL,
 		.server = SERVER_NULL,
 		.limit = TIMER_NULL,
 		.starter = SOURCE_NULL,
