@@ -1,48 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Pausing a VM with all that is in it. Its clock stands still meanwhile, so the first thing that it
- * is told afterwards is the time: before anything in it can act on the old one twice.
+ * Pausing a VM with all that is in it. That its clock stood still meanwhile is the affair of
+ * guest.c, which hears from the driver when it goes on.
  */
 
 #include "shim/task.h"
-
-#include <time.h>
-
-static void on_clock_set(struct bridge_call *call, const void *reply, const struct fault *fault)
-{
-	if (!reply)
-		log_warning("set the clock of the VM: %s", fault->text);
-	free(call);
-}
-
-static void set_clock(struct task *task)
-{
-	struct fault fault = FAULT_NULL;
-	struct timespec now;
-
-	if (!task->partition->driver->boots)
-		return;
-	clock_gettime(CLOCK_REALTIME, &now);
-	const struct clock_request request = {
-		.base = { .container_id = NULL_CID },
-		.time = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
-	};
-	struct bridge_call *call = calloc(1, sizeof(*call));
-	if (call && bridge_send(task->bridge, call, MESSAGE_CLOCK,
-	                        message_find(MESSAGE_CLOCK)->request, &request, on_clock_set,
-	                        &fault) < 0) {
-		log_warning("set the clock of the VM: %s", fault.text);
-		free(call);
-	}
-}
-
-static void set_paused(struct task *task, bool paused)
-{
-	task->paused = paused;
-	if (!paused)
-		set_clock(task);
-}
 
 static void answered(struct partition_call *call, const struct fault *fault, bool paused)
 {
@@ -54,7 +17,7 @@ static void answered(struct partition_call *call, const struct fault *fault, boo
 		task_failed(request, fault);
 		return;
 	}
-	set_paused(task, paused);
+	task->paused = paused;
 	task_done(request, NULL);
 }
 
