@@ -63,7 +63,7 @@ static void on_unpaused(struct partition_call *call, const struct fault *fault)
 	if (fault)
 		log_warning("resume the VM: %s", fault->text);
 	else
-		set_paused(task, false);
+		task->paused = false;
 }
 
 void task_unpause(struct task *task)
