@@ -25,9 +25,9 @@ static const char *take_number(const char *at, const char *end, uint64_t *ret)
 	uint64_t value = 0;
 	const char *digit = at;
 	for (; digit < end && *digit >= '0' && *digit <= '9'; digit++) {
-		if (value > (UINT64_MAX - 9) / 10)
+		if (__builtin_mul_overflow(value, 10, &value) ||
+		    __builtin_add_overflow(value, (uint64_t)(*digit - '0'), &value))
 			return NULL;
-		value = value * 10 + (uint64_t)(*digit - '0');
 	}
 	*ret = value;
 	return digit > at && digit < end ? digit : NULL;
@@ -92,6 +92,14 @@ static bool hand_on(struct kmsg *kmsg)
 	return true;
 }
 
+/* There will be no more; the outlet sends what is in the pipe. */
+static void end(struct kmsg *kmsg)
+{
+	source_deinit(&kmsg->from);
+	source_deinit(&kmsg->to);
+	close_fd(&kmsg->pipe[1]);
+}
+
 static void go_on(struct kmsg *kmsg)
 {
 	char text[KMSG_RECORD];
@@ -102,10 +110,14 @@ static void go_on(struct kmsg *kmsg)
 			return;
 		}
 		ssize_t n = read(kmsg->kernel_fd, text, sizeof(text));
-		if (n > 0)
+		if (n > 0) {
 			take(kmsg, text, (size_t)n);
-		else if (n == 0 || (errno != EPIPE && errno != EINTR && errno != EINVAL))
-			break; /* EPIPE: the next ones were overwritten */
+		} else if (n < 0 && errno == EAGAIN) {
+			break;
+		} else if (n == 0 || (errno != EPIPE && errno != EINTR && errno != EINVAL)) {
+			end(kmsg);
+			return;
+		} /* EPIPE: the next ones were overwritten */
 	}
 	source_want(&kmsg->to, 0);
 	source_want(&kmsg->from, EPOLLIN);

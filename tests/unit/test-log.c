@@ -72,6 +72,25 @@ static void test_json(void **state)
 	                                "\"time\":\"dddd-dd-ddTdd:dd:dd.dddddddddZ\"}\n");
 }
 
+static void test_kernel(void **state)
+{
+	int fd = (int)(intptr_t)*state;
+	char text[3000];
+
+	log_init(fd, LOG_FORMAT_KERNEL, LOG_LEVEL_DEBUG);
+	log_error("a \"%d\"", 1);
+	assert_string_equal(logged(fd), "<3>hvagent: a \"1\"\n");
+	log_warning("b");
+	assert_string_equal(logged(fd), "<4>hvagent: b\n");
+	log_info("%s", "");
+	assert_string_equal(logged(fd), "<6>hvagent: \n");
+	/* The kernel takes no more than 976 bytes. */
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	log_debug("%s", text);
+	assert_int_equal(strlen(logged(fd)), strlen("<7>hvagent: \n") + 960);
+}
+
 static void test_long(void **state)
 {
 	int fd = (int)(intptr_t)*state;
@@ -168,6 +187,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_text, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_json, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_kernel, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_levels, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limit, setup, teardown),

@@ -34,6 +34,8 @@ union any_message {
 	struct properties_request properties;
 	struct properties_reply property_reply;
 	struct modify_request modify;
+	struct kernel_log_request kernel_log;
+	struct clock_request clock;
 	struct dump_reply dump;
 	struct notification notification;
 };
@@ -82,6 +84,10 @@ static const struct {
 	  "{'ContainerId':''," ZERO ",'MinimumVersion':4,'MaximumVersion':4,'Hvrun':{'Version':1,"
 	  "'Session':'8f0e2f4a-32b4-4c8e-9d5c-0a1b2c3d4e5f','Received':0,'Resume':true,"
 	  "'MaxFrame':1048576}}\n" },
+	{ MESSAGE_NEGOTIATE_PROTOCOL,
+	  "{'ContainerId':''," ZERO ",'MinimumVersion':4,'MaximumVersion':4,'Hvrun':{'Version':1,"
+	  "'Session':'8f0e2f4a-32b4-4c8e-9d5c-0a1b2c3d4e5f','Received':0,'Resume':false,"
+	  "'MaxFrame':4194304,'Time':1792934400123456789,'Entropy':'00ffA7'}}\n" },
 	{ MESSAGE_RESPONSE(MESSAGE_NEGOTIATE_PROTOCOL),
 	  "{'Result':0," ZERO ",'Version':4,'Capabilities':{'SupportedSchemaVersions':[{"
 	  "'Major':2,'Minor':1}],'RuntimeOsType':'Linux','GuestDefinedCapabilities':{"
@@ -166,6 +172,14 @@ static const struct {
 	  "{'ContainerId':'c1'," ZERO "}\n" },
 	{ MESSAGE_RESPONSE(MESSAGE_RESUME),
 	  "{'Result':0}" },
+	{ MESSAGE_KERNEL_LOG,
+	  "{'ContainerId':'" NULL_CID "'," ZERO ",'Streams':{'StdOut':9,'Window':262144}}\n" },
+	{ MESSAGE_RESPONSE(MESSAGE_KERNEL_LOG),
+	  "{'Result':0}" },
+	{ MESSAGE_CLOCK,
+	  "{'ContainerId':'" NULL_CID "'," ZERO ",'Time':18446744073709551615}\n" },
+	{ MESSAGE_RESPONSE(MESSAGE_CLOCK),
+	  "{'Result':0," ACTIVITY "}" },
 	{ MESSAGE_NOTIFICATION,
 	  "{'ContainerId':'c1'," ZERO ",'Type':'UnexpectedExit','Operation':'None','Result':0}" },
 	{ MESSAGE_NOTIFICATION,
@@ -280,6 +294,10 @@ static const struct {
 	{ MESSAGE_RESIZE_CONSOLE, "{'Height':65536}",
 	  "Height: is not a whole number from 0 to 65535" },
 	{ MESSAGE_MODIFY_SETTINGS, "{}", "Request: is required" },
+	{ MESSAGE_KERNEL_LOG, "{}", "Streams: is required" },
+	{ MESSAGE_CLOCK, "{}", "Time: is required" },
+	{ MESSAGE_CLOCK, "{'Time':-1}",
+	  "Time: is not a whole number from 0 to 18446744073709551615" },
 	{ MESSAGE_RESPONSE(MESSAGE_START), "{'Result':2147942405}",
 	  "Result: is not a whole number from -2147483648 to 2147483647" },
 	{ MESSAGE_RESPONSE(MESSAGE_GET_PROPERTIES), "{'Properties':''}",
