@@ -58,6 +58,8 @@ static const char *last_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
+#define TRIES 8
+
 struct step {
 	char name[NAME_MAX + 1];
 	bool last;
@@ -92,6 +94,18 @@ static int open_step(int fd, const char *name)
 	return error;
 }
 
+static int make_step(int fd, const char *name, mode_t mode, unsigned *made)
+{
+	int next = open_step(fd, name);
+	if (next != -ENOENT || !mode)
+		return next;
+	if (mkdirat(fd, name, mode) == 0)
+		(*made)++;
+	else if (errno != EEXIST)
+		return -errno;
+	return open_step(fd, name);
+}
+
 /* To the directory above the last name, or to the end. mode 0 makes nothing. */
 static int walk(const char *path, mode_t mode, bool to_end, unsigned *made)
 {
@@ -101,14 +115,7 @@ static int walk(const char *path, mode_t mode, bool to_end, unsigned *made)
 	if (fd < 0)
 		return -errno;
 	while ((r = next_step(&path, &step)) > 0 && (to_end || !step.last)) {
-		int next = open_step(fd, step.name);
-		if (next == -ENOENT && mode) {
-			if (mkdirat(fd, step.name, step.last ? mode : 0755) == 0)
-				(*made)++;
-			else if (errno != EEXIST)
-				return -errno;
-			next = open_step(fd, step.name);
-		}
+		int next = make_step(fd, step.name, mode, made);
 		if (next < 0)
 			return next;
 		close_fd(&fd);
@@ -122,13 +129,25 @@ int mountpoint_open(const char *path)
 	return walk(path, 0, true, NULL);
 }
 
+static int make_once(struct mountpoint *point, mode_t mode)
+{
+	close_fd(&point->parent_fd);
+	point->parent_fd = walk(point->path, 0755, false, &point->made);
+	if (point->parent_fd < 0)
+		return point->parent_fd;
+	point->fd = make_step(point->parent_fd, point->name, mode, &point->made);
+	return point->fd < 0 ? point->fd : 0;
+}
+
 int mountpoint_make(struct mountpoint *point, const char *path, mode_t mode)
 {
-	*point = (struct mountpoint){ .path = path, .name = last_name(path), .fd = -1 };
-	point->parent_fd = walk(path, 0755, false, &point->made);
-	if (point->parent_fd >= 0)
-		point->fd = walk(path, mode, true, &point->made);
-	int r = point->parent_fd < 0 ? point->parent_fd : point->fd < 0 ? point->fd : 0;
+	int r = -ENOENT;
+	*point = (struct mountpoint){
+		.path = path, .name = last_name(path), .parent_fd = -1, .fd = -1
+	};
+	/* Another may be removing an empty directory on the way. */
+	for (int i = 0; i < TRIES && r == -ENOENT; i++)
+		r = make_once(point, mode);
 	if (r < 0)
 		mountpoint_undo(point, false);
 	return r;
@@ -180,14 +199,14 @@ int mountpoint_remove(const char *path)
 	if (parent_fd < 0)
 		return parent_fd == -ENOENT ? 0 : parent_fd;
 	int r = unmount(parent_fd, last_name(path));
+	bool unmounted = r >= 0;
 	/* EINVAL: nothing is mounted there, which was the aim. */
-	if (r == -ENOENT)
-		return 0;
 	if (r < 0 && r != -EINVAL)
-		return r;
-	if (unlinkat(parent_fd, last_name(path), AT_REMOVEDIR) < 0 && errno != ENOENT)
-		return -errno;
-	return 0;
+		return r == -ENOENT ? 0 : r;
+	if (unlinkat(parent_fd, last_name(path), AT_REMOVEDIR) == 0 || errno == ENOENT)
+		return 0;
+	/* What a mount has covered, or lies on a read-only disk, was there before it. */
+	return unmounted ? 0 : -errno;
 }
 
 int mountpoint_link(const char *path, const char *target)

@@ -182,7 +182,10 @@ static bool same_disk(const struct storage_task *a, const struct storage_task *b
 	return x && y && x->controller == y->controller && x->lun == y->lun;
 }
 
-/* Does one of them use a path that leads to, or through, one of the other's? */
+/*
+ * Does one of them use a path that leads to, or through, one of the other's, or take away what the
+ * other uses?
+ */
 static bool touch(const struct storage_task *a, const struct storage_task *b)
 {
 	const char *x, *y;
@@ -192,7 +195,7 @@ static bool touch(const struct storage_task *a, const struct storage_task *b)
 				return true;
 		}
 	}
-	return same_disk(a, b);
+	return (a->remove || b->remove) && same_disk(a, b);
 }
 
 static bool may_begin(const struct storage_task *task)
