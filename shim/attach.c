@@ -108,8 +108,11 @@ int attach_wait(const struct attachment *attachment, struct fault *fault)
 		uint32_t type = 0;
 		struct control_reply reply = { 0 };
 		int error = client_receive(attachment->client, &type, &reply, NULL, fault);
-		if (type == MESSAGE_RESPONSE(CONTROL_ATTACH))
+		if (type == MESSAGE_RESPONSE(CONTROL_ATTACH)) {
+			if (!error && reply.reason)
+				dprintf(STDERR_FILENO, "hvrun: %s\n", reply.reason);
 			return error < 0 ? error : (int)(reply.exit_code & 0xff);
+		}
 		/* Answers to signals and sizes: a process that is just ending refuses them. */
 		if (error < 0 && type == 0)
 			return error;

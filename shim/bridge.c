@@ -333,6 +333,8 @@ static void lost(struct bridge *bridge, int error)
 		fault_errno(&fault, error, "the connection to the agent was lost");
 	else if (!fault.text[0])
 		fault_set(&fault, 0, HRESULT_FAIL, "the agent closed the connection");
+	if (bridge->ops->why)
+		bridge->ops->why(bridge, &fault);
 	log_info("bridge: %s", fault.text);
 	bridge->fault = (struct fault)FAULT_NULL;
 	disconnect(bridge, &fault);

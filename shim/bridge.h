@@ -39,6 +39,11 @@ struct bridge_ops {
 	 */
 	void (*lost)(struct bridge *bridge, const struct fault *fault);
 	void (*notification)(struct bridge *bridge, const struct notification *notification);
+	/*
+	 * Requests are about to fail for want of a connection: the fault may get a better text. May
+	 * be NULL.
+	 */
+	void (*why)(struct bridge *bridge, struct fault *fault);
 };
 
 /* What an agent can do besides what every agent can. */

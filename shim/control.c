@@ -89,6 +89,7 @@ static const struct json_field reply_fields[] = {
 	JSON_FIELD(struct control_reply, host_pid, "HostPid", u32),
 	JSON_FIELD(struct control_reply, exit_code, "ExitCode", u32),
 	JSON_FIELD(struct control_reply, exited_at, "ExitedAt", str),
+	JSON_FIELD(struct control_reply, reason, "Reason", str),
 	JSON_FIELD(struct control_reply, containers, "Containers", list, .of = &container_type),
 	JSON_FIELD(struct control_reply, processes, "Processes", list, .of = &process_type),
 	JSON_FIELD(struct control_reply, statistics, "Statistics", pointer,

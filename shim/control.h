@@ -92,6 +92,7 @@ struct control_reply {
 	uint32_t host_pid;              /* Create, Exec: as the host sees it, 0 if it cannot */
 	uint32_t exit_code;             /* Wait, Attach */
 	const char *exited_at;
+	const char *reason;             /* Wait, Attach: what ended it along with its partition */
 	LIST(struct control_container) containers;      /* State */
 	LIST(struct control_process) processes;         /* Processes */
 	struct statistics_v2 *statistics;

@@ -53,6 +53,11 @@ struct partition_driver {
 	 * signal 9").
 	 */
 	void (*collect)(struct partition *partition, char *text, size_t size);
+	/*
+	 * The connection to its agent is lost: is that because it is ending? Then the same text. It
+	 * may wait a moment, as the kernel closes sockets before it tells of deaths. May be NULL.
+	 */
+	bool (*dying)(struct partition *partition, char *text, size_t size);
 	/* Where its agent reaches us on a port. */
 	int (*endpoint)(struct partition *partition, uint32_t port, struct hv_endpoint *ret);
 	/*

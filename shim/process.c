@@ -85,6 +85,7 @@ static void answer_exit(struct process *process, struct task_request *request)
 		.pid = process->pid,
 		.exit_code = process->exit_code,
 		.exited_at = process->exited_at,
+		.reason = process->died_along ? process->container->task->death : NULL,
 	};
 
 	process->claimed = true;
@@ -211,6 +212,7 @@ void process_gone(struct process *process, uint32_t exit_code)
 {
 	bridge_abandon(process->container->task->bridge, &process->wait);
 	if (process->state < PROCESS_REAPED) {
+		process->died_along = process->container->task->dead;
 		exited(process, exit_code, NULL);
 		if (process->stdio)
 			stdio_exited(process->stdio, NULL);

@@ -23,6 +23,7 @@
 #include "shim/vsock_device.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -41,6 +42,7 @@ struct qemu {
 	char status[32];                /* "running", "paused" */
 	char reason[32];                /* of a shutdown, as QEMU says it: "guest-reset" */
 	char death[PARTITION_DEATH];    /* why it had to end; "" = nothing but its own end */
+	char told[PARTITION_DEATH];     /* how it has ended */
 };
 
 static struct qemu *of_partition(struct partition *partition)
@@ -310,7 +312,7 @@ static void explain(struct qemu *qemu, char *text, size_t size)
 		{ "guest-reset", "the guest's kernel has reset the VM" },
 		{ "guest-panic", "the guest's kernel panicked" },
 	};
-	char line[256], how[PARTITION_DEATH] = "";
+	char line[256], how[PARTITION_DEATH - 8] = "";
 
 	daemon_collect(&qemu->vmm, how, sizeof(how));
 	if (qemu->death[0]) {
@@ -341,12 +343,42 @@ static void qemu_collect(struct partition *partition, char *text, size_t size)
 	char ignored[1];
 
 	qmp_drain(&qemu->qmp);
-	explain(qemu, text, size);
+	virtiofs_unmount(&qemu->share, partition);
+	if (!qemu->told[0])
+		explain(qemu, qemu->told, sizeof(qemu->told));
+	snprintf(text, size, "%s", qemu->told);
 	partition->pid = 0;
 	daemon_kill(&qemu->share.daemon);
 	daemon_kill(&qemu->vsock.daemon);
 	daemon_collect(&qemu->share.daemon, ignored, sizeof(ignored));
 	daemon_collect(&qemu->vsock.daemon, ignored, sizeof(ignored));
+}
+
+#define MOMENT 50       /* milliseconds */
+
+static bool qemu_dying(struct partition *partition, char *text, size_t size)
+{
+	struct qemu *qemu = of_partition(partition);
+	struct pollfd ends[] = {
+		{ .fd = qemu->vmm.pidfd, .events = POLLIN },
+		{ .fd = qemu->vsock.daemon.pidfd, .events = POLLIN },
+		{ .fd = qemu->share.daemon.pidfd, .events = POLLIN },
+	};
+
+	if (!qemu->vmm.pid || poll(ends, array_size(ends), MOMENT) <= 0)
+		return false;
+	for (size_t i = 1; !ends[0].revents && i < array_size(ends); i++) {
+		if (ends[i].revents)
+			on_helper_ended(i == 1 ? &qemu->vsock.daemon : &qemu->share.daemon);
+	}
+	/* It was killed, or ends itself, and how is known only then. */
+	if (!qemu->death[0] && poll(ends, 1, MOMENT) <= 0)
+		return false;
+	if (qemu->death[0])
+		snprintf(text, size, "%s", qemu->death);
+	else
+		qemu_collect(partition, text, size);
+	return true;
 }
 
 static void qemu_release(struct partition *partition)
@@ -441,6 +473,7 @@ const struct partition_driver partition_qemu = {
 	.start = qemu_start,
 	.stop = qemu_stop,
 	.collect = qemu_collect,
+	.dying = qemu_dying,
 	.endpoint = qemu_endpoint,
 	.host_pid = qemu_host_pid,
 	.release = qemu_release,

@@ -311,6 +311,17 @@ static void on_ready(struct bridge *bridge)
 		on_guest_ready(&sandbox->guest, NULL);
 }
 
+static void on_bridge_failing(struct bridge *bridge, struct fault *fault)
+{
+	struct sandbox *sandbox = of_bridge(bridge);
+	struct partition *partition = &sandbox->partition;
+	char how[PARTITION_DEATH];
+
+	if (!sandbox->ending && partition->driver->dying &&
+	    partition->driver->dying(partition, how, sizeof(how)))
+		fault_set(fault, -ENOTCONN, HRESULT_FAIL, "the partition has ended: %s", how);
+}
+
 static void on_bridge_lost(struct bridge *bridge, const struct fault *fault)
 {
 	struct sandbox *sandbox = of_bridge(bridge);
@@ -335,6 +346,7 @@ static const struct bridge_ops bridge_ops = {
 	.ready = on_ready,
 	.lost = on_bridge_lost,
 	.notification = on_notification,
+	.why = on_bridge_failing,
 };
 
 static int on_limit(struct timer *timer)

@@ -139,7 +139,8 @@ void share_free(struct share *share)
 	if (!share)
 		return;
 	int r = remove_all(share);
-	if (r < 0)
+	/* With the partition the whole share has gone. */
+	if (r < 0 && r != -ENOENT)
 		log_warning("remove %s: %s", share->path, errno_text(r));
 	close_fd(&share->fd);
 	free(share->path);

@@ -64,6 +64,7 @@ struct process {
 	uint16_t height, width;         /* of its terminal at the start; 0 = no matter */
 	enum process_state state;
 	bool claimed;                   /* somebody was told its exit */
+	bool died_along;                /* with the partition */
 	uint32_t exit_code;
 	char exited_at[TIME_TEXT];
 	struct stdio *stdio;            /* NULL: nothing flows (any more) */
