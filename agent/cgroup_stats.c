@@ -10,7 +10,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -186,6 +185,45 @@ static size_t count_lines(const char *text)
 	return count;
 }
 
+/* A number and the character that must follow it; *at is moved behind both. scanf(3) would be a
+ * tenth of the agent. */
+static bool take_u64(char **at, char after, uint64_t *ret)
+{
+	char *end;
+	*ret = strtoull(*at, &end, 10);
+	if (end == *at || *end != after)
+		return false;
+	*at = end + (after != '\0');
+	return true;
+}
+
+static void set_figure(struct io_entry *entry, size_t offset, uint64_t value)
+{
+	memcpy((char *)entry + offset, &value, sizeof(value));
+}
+
+/* "rbytes=1" */
+static void read_io_word(char *word, struct io_entry *entry)
+{
+	static const struct {
+		const char *name;
+		size_t offset;
+	} figures[] = {
+		{ "rbytes", offsetof(struct io_entry, rbytes) },
+		{ "wbytes", offsetof(struct io_entry, wbytes) },
+		{ "rios", offsetof(struct io_entry, rios) },
+		{ "wios", offsetof(struct io_entry, wios) },
+	};
+	uint64_t value;
+	char *name = strsep(&word, "=");
+	for (size_t i = 0; word && i < array_size(figures); i++) {
+		if (!strcmp(figures[i].name, name) && take_u64(&word, '\0', &value)) {
+			set_figure(entry, figures[i].offset, value);
+			return;
+		}
+	}
+}
+
 /* "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0" */
 static int read_io(int dir, struct arena *arena, struct statistics_v2 *ret)
 {
@@ -195,37 +233,28 @@ static int read_io(int dir, struct arena *arena, struct statistics_v2 *ret)
 	ret->io.item = arena_array(arena, count_lines(text) + 1, sizeof(*ret->io.item));
 	if (!ret->io.item)
 		return -ENOMEM;
-	char *rest = text, *line;
+	char *rest = text, *line, *word;
 	while ((line = cgroup_line(&rest))) {
 		uint64_t major, minor;
-		int at = 0;
-		if (sscanf(line, "%" SCNu64 ":%" SCNu64 " %n", &major, &minor, &at) < 2 || at == 0)
+		if (!take_u64(&line, ':', &major) || !take_u64(&line, ' ', &minor))
 			continue;
 		struct io_entry *entry = io_entry(ret, major, minor);
-		char *words = line + at, *word;
-		while ((word = strsep(&words, " "))) {
-			sscanf(word, "rbytes=%" SCNu64, &entry->rbytes);
-			sscanf(word, "wbytes=%" SCNu64, &entry->wbytes);
-			sscanf(word, "rios=%" SCNu64, &entry->rios);
-			sscanf(word, "wios=%" SCNu64, &entry->wios);
-		}
+		while ((word = strsep(&line, " ")))
+			read_io_word(word, entry);
 	}
 	return 0;
 }
 
 /* "8:0 Read 4096"; the last line is a sum without a device. read, write: members of io_entry. */
-static void read_v1_io_line(const char *line, size_t read, size_t write, struct statistics_v2 *ret)
+static void read_v1_io_line(char *line, size_t read, size_t write, struct statistics_v2 *ret)
 {
 	uint64_t major, minor, value;
-	char what[16];
-	if (sscanf(line, "%" SCNu64 ":%" SCNu64 " %15s %" SCNu64, &major, &minor, what,
-	           &value) != 4)
+	if (!take_u64(&line, ':', &major) || !take_u64(&line, ' ', &minor))
 		return;
+	char *what = strsep(&line, " ");
 	bool is_read = !strcmp(what, "Read");
-	if (!is_read && strcmp(what, "Write"))
-		return;
-	char *entry = (char *)io_entry(ret, major, minor);
-	memcpy(entry + (is_read ? read : write), &value, sizeof(value));
+	if ((is_read || !strcmp(what, "Write")) && line && take_u64(&line, '\0', &value))
+		set_figure(io_entry(ret, major, minor), is_read ? read : write, value);
 }
 
 static int read_v1_io(int dir, struct arena *arena, struct statistics_v2 *ret)

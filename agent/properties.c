@@ -24,16 +24,27 @@ struct property {
 };
 
 /* Resident bytes of this process. */
+/* The number behind a name, or behind the first word. scanf(3) would be a tenth of the agent. */
+static uint64_t number_in(const char *path, const char *name)
+{
+	char line[128];
+	uint64_t value = 0;
+	FILE *file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		size_t length = name ? strlen(name) : strcspn(line, " ");
+		if (name && strncmp(line, name, length) != 0)
+			continue;
+		value = strtoull(line + length, NULL, 10);
+		break;
+	}
+	if (file)
+		fclose(file);
+	return value;
+}
+
 static uint64_t own_rss(void)
 {
-	unsigned long size = 0, resident = 0;
-	FILE *file = fopen("/proc/self/statm", "re");
-	if (!file)
-		return 0;
-	if (fscanf(file, "%lu %lu", &size, &resident) != 2)
-		resident = 0;
-	fclose(file);
-	return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+	return number_in("/proc/self/statm", NULL) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static int write_processes(struct agent *agent, struct container *container, struct arena *arena,
@@ -59,16 +70,7 @@ static int write_processes(struct agent *agent, struct container *container, str
 /* What can be had without reclaiming from anybody; the system call does not tell. */
 static uint64_t available_memory(void)
 {
-	unsigned long long kilobytes = 0;
-	char line[128];
-	FILE *file = fopen("/proc/meminfo", "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "MemAvailable: %llu", &kilobytes) == 1)
-			break;
-	}
-	if (file)
-		fclose(file);
-	return kilobytes * 1024;
+	return number_in("/proc/meminfo", "MemAvailable:") * 1024;
 }
 
 static void collect_guest(struct statistics_v2 *ret)
