@@ -15,6 +15,7 @@
 
 #include "oci/log.h"
 #include "shim/disk.h"
+#include "shim/kernel_file.h"
 #include "shim/kvm.h"
 #include "shim/locate.h"
 #include "shim/qemu_args.h"
@@ -23,10 +24,12 @@
 #include "shim/vsock_device.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -52,12 +55,6 @@ static struct qemu *of_partition(struct partition *partition)
 
 /* The monitor */
 
-static void on_resumed(struct qemu *qemu)
-{
-	snprintf(qemu->status, sizeof(qemu->status), "running");
-	qemu->partition->resumed(qemu->partition);
-}
-
 static void on_event(struct qmp *qmp, const char *name, const struct json *data)
 {
 	struct qemu *qemu = container_of(qmp, struct qemu, qmp);
@@ -69,10 +66,6 @@ static void on_event(struct qmp *qmp, const char *name, const struct json *data)
 		snprintf(qemu->reason, sizeof(qemu->reason), "guest-panic");
 	else if (!strcmp(name, "DEVICE_DELETED"))
 		disk_gone(&qemu->disks, qmp_text(data, "device"));
-	else if (!strcmp(name, "STOP"))
-		snprintf(qemu->status, sizeof(qemu->status), "paused");
-	else if (!strcmp(name, "RESUME"))
-		on_resumed(qemu);
 }
 
 static void on_monitor_lost(struct qmp *qmp)
@@ -157,6 +150,16 @@ static int open_files(const struct qemu_config *config, struct qemu_plan *plan,
 	if (r >= 0)
 		r = plan->image_fd = open_readable(path, fault);
 	return r;
+}
+
+static int check_memory(const struct qemu_plan *plan, struct fault *fault)
+{
+	uint64_t needed = (kernel_file_memory(plan->kernel_fd) >> 20) + 1;
+
+	return plan->config->memory >= needed ? 0 :
+		fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+		          "%u MiB of memory are too few: the guest's kernel alone takes %llu",
+		          plan->config->memory, (unsigned long long)needed);
 }
 
 static bool choose_kvm(struct qemu *qemu, const struct qemu_plan *plan)
@@ -251,6 +254,8 @@ static int qemu_start(struct partition *partition, struct fault *fault)
 
 	if (r >= 0)
 		r = open_files(config, &plan, fault);
+	if (r >= 0)
+		r = check_memory(&plan, fault);
 	if (r >= 0)
 		r = start_all(qemu, program, &plan, fault);
 	close_fd(&plan.kernel_fd);
@@ -402,9 +407,16 @@ static void qemu_release(struct partition *partition)
 
 /* Operations */
 
+/*
+ * QEMU's own "stop" takes the rings away from the device of the sockets, which then does not always
+ * go on with them (vhost-device-vsock 0.3). A process that is stopped takes nothing from anybody. It
+ * is asked something harmless before it stops, and again to see that it goes on.
+ */
 struct pause_command {
 	struct qmp_call command;
 	struct partition_call *call;
+	struct qemu *qemu;
+	bool pause;
 };
 
 static void on_pause_answer(struct qmp_call *command, const struct json *value,
@@ -412,22 +424,36 @@ static void on_pause_answer(struct qmp_call *command, const struct json *value,
 {
 	struct pause_command *pause = container_of(command, struct pause_command, command);
 	struct partition_call *call = pause->call;
+	struct qemu *qemu = pause->qemu;
+	struct fault failure = FAULT_NULL;
+	bool pausing = pause->pause;
 
 	(void)value;
 	free(pause);
+	if (!fault && pausing && pidfd_send_signal(qemu->vmm.pidfd, SIGSTOP, NULL, 0) < 0) {
+		fault_errno(&failure, -errno, "stop QEMU");
+		fault = &failure;
+	}
+	if (!fault)
+		snprintf(qemu->status, sizeof(qemu->status), pausing ? "paused" : "running");
 	call->answer(call, fault);
+	if (!fault && !pausing)
+		qemu->partition->resumed(qemu->partition);
 }
 
 static int qemu_pause(struct partition *partition, bool pause, struct partition_call *call,
                       struct fault *fault)
 {
 	struct pause_command *command = calloc(1, sizeof(*command));
+	struct qemu *qemu = of_partition(partition);
 
 	if (!command)
 		return fault_errno(fault, -ENOMEM, "pause");
-	command->call = call;
-	int r = qmp_send(&of_partition(partition)->qmp, &command->command, pause ? "stop" : "cont",
-	                 NULL, -1, on_pause_answer, fault);
+	*command = (struct pause_command){ .call = call, .qemu = qemu, .pause = pause };
+	int r = qmp_send(&qemu->qmp, &command->command, "query-status", NULL, -1, on_pause_answer,
+	                 fault);
+	if (r >= 0 && !pause)
+		(void)pidfd_send_signal(qemu->vmm.pidfd, SIGCONT, NULL, 0);
 	if (r < 0)
 		free(command);
 	return r;
