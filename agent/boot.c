@@ -13,10 +13,10 @@
 #include "agent/boot.h"
 
 #include "agent/modules.h"
+#include "hvsocket/hvsocket.h"
 #include "oci/fault.h"
 
 #include <fcntl.h>
-#include <linux/vm_sockets.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -190,20 +190,27 @@ static int make_cgroups(struct fault *fault)
 	return vm_cgroup_fd < 0 ? fault_errno(fault, -errno, "opening them") : 0;
 }
 
-static bool has_transport(void)
+static bool is_guest(void)
 {
-	uint32_t cid = VMADDR_CID_ANY;
-	cleanup_close int fd = open("/dev/vsock", O_RDONLY | O_CLOEXEC);
-	return fd >= 0 && ioctl(fd, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &cid) == 0 &&
-	       cid > VMADDR_CID_HOST && cid != VMADDR_CID_ANY;
+	struct hv_machine machine;
+	hv_machine_probe(&machine);
+	return machine.is_guest;
 }
 
 /* The way to the host; the rest is loaded when it is asked for. */
 static int load_modules(struct fault *fault)
 {
 	int error = modules_load("virtio", fault);
-	if (!error && !has_transport())
-		error = modules_load("hyperv", fault);
+	if (error < 0)
+		return error;
+	if (is_guest()) {
+		modules_forget("hyperv");
+		return 0;
+	}
+	error = modules_load("hyperv", fault);
+	if (!error && !is_guest())
+		error = fault_set(fault, -ENODEV, HRESULT_FAIL,
+		                  "the VM has no vsock device and no Hyper-V sockets");
 	return error;
 }
 

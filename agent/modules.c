@@ -109,7 +109,13 @@ static int load(int folder, const char *path)
 	return 0;
 }
 
-int modules_load(const char *name, struct fault *fault)
+static int forget(int folder, const char *path)
+{
+	(void)unlinkat(folder, path, 0);
+	return 0;
+}
+
+static int each(const char *name, int (*fn)(int folder, const char *path), struct fault *fault)
 {
 	char path[64], list[LIST_MAX];
 	snprintf(path, sizeof(path), "lists/%s", name);
@@ -123,9 +129,19 @@ int modules_load(const char *name, struct fault *fault)
 	list[n] = '\0';
 	char *rest = list, *file;
 	while ((file = modules_next(&rest))) {
-		int error = load(folder, file);
+		int error = fn(folder, file);
 		if (error < 0)
 			return fault_errno(fault, error, "modules %s: %s", name, file);
 	}
 	return 0;
+}
+
+int modules_load(const char *name, struct fault *fault)
+{
+	return each(name, load, fault);
+}
+
+void modules_forget(const char *name)
+{
+	(void)each(name, forget, NULL);
 }

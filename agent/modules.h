@@ -17,6 +17,9 @@
  */
 int modules_load(const char *name, struct fault *fault);
 
+/* They will not be needed in this VM: gives back the memory that their files take. */
+void modules_forget(const char *name);
+
 /* The next path of a list, cut out of *text; NULL at its end. */
 char *modules_next(char **text);
 /* How the kernel calls the module of a file: "a/virtio-rng.ko" or "a/virtio-rng.ko.lz4" is
