@@ -32,4 +32,5 @@ void partition_deinit(struct partition *partition)
 		partition->driver->release(partition);
 	close_fd(&partition->exit_fd);
 	close_fd(&partition->output_fd);
+	close_fd(&partition->share_fd);
 }

@@ -99,12 +99,13 @@ struct partition {
 	int exit_fd;                    /* readable when it has ended */
 	int output_fd;                  /* the agent's log, where output() is not called; -1 = none */
 	pid_t pid;                      /* of the agent or the VMM; 0 = none of ours */
+	int share_fd;                   /* what is served at <directory>/share, writable to us alone */
 	pid_t dialler;                  /* who connects for the agent; 0 = anybody who is let in */
 	struct hv_child child;          /* its row in the table of those who may come in */
 	const struct tail *said;        /* the last lines that may explain a failed start; or NULL */
 	void *own;                      /* the driver's */
 };
-#define PARTITION_NULL { .exit_fd = -1, .output_fd = -1 }
+#define PARTITION_NULL { .exit_fd = -1, .output_fd = -1, .share_fd = -1 }
 
 /* "name" or "name=argument". NULL: no such driver. */
 const struct partition_driver *partition_driver_find(const char *name, const char **ret_argument);

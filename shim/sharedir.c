@@ -24,9 +24,9 @@
 #endif
 
 struct share {
-	char *path;             /* <partition>/share/<name> */
+	char *path;             /* <partition>/share/<name>, as it is served: read-only */
 	const char *name;       /* in the path */
-	int fd;
+	int parent_fd, fd;      /* the same, writable, without what is mounted there */
 };
 
 /* They become components of a path here and in the guest. */
@@ -35,6 +35,24 @@ static int check_name(const char *name, struct fault *fault)
 	if (name && *name && *name != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX)
 		return 0;
 	return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "share: invalid name");
+}
+
+static void destroy(struct share *share)
+{
+	close_fd(&share->fd);
+	close_fd(&share->parent_fd);
+	free(share->path);
+	free(share);
+}
+
+static int make_directory(struct share *share)
+{
+	share->name = strrchr(share->path, '/') + 1;
+	if (mkdirat(share->parent_fd, share->name, 0700) < 0)
+		return -errno;
+	share->fd = openat(share->parent_fd, share->name,
+	                   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return share->fd < 0 ? -errno : 0;
 }
 
 int share_new(const struct partition *partition, const char *name, struct share **ret,
@@ -52,24 +70,19 @@ int share_new(const struct partition *partition, const char *name, struct share 
 	                 name);
 	if (n < 0 || (size_t)n >= sizeof(path))
 		return fault_errno(fault, -ENAMETOOLONG, "share");
-	if (mkdir(path, 0700) < 0)
-		return fault_errno(fault, -errno, "share: make \"%s\"", path);
 	struct share *share = calloc(1, sizeof(*share));
-	if (share) {
-		share->fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		share->path = strdup(path);
+	if (!share)
+		return fault_errno(fault, -ENOMEM, "share");
+	*share = (struct share){
+		.path = strdup(path),
+		.parent_fd = fcntl(partition->share_fd, F_DUPFD_CLOEXEC, 0),
+		.fd = -1,
+	};
+	r = share->path ? make_directory(share) : -ENOMEM;
+	if (r < 0) {
+		destroy(share);
+		return fault_errno(fault, r, "share: make \"%s\"", path);
 	}
-	if (!share || !share->path || share->fd < 0) {
-		r = share && share->path ? -errno : -ENOMEM;
-		(void)rmdir(path);
-		if (share) {
-			close_fd(&share->fd);
-			free(share->path);
-		}
-		free(share);
-		return fault_errno(fault, r, "share");
-	}
-	share->name = strrchr(share->path, '/') + 1;
 	*ret = share;
 	return 0;
 }
@@ -77,6 +90,13 @@ int share_new(const struct partition *partition, const char *name, struct share 
 bool share_is(const struct share *share, const char *name)
 {
 	return !strcmp(share->name, name);
+}
+
+static int entry_path(const struct share *share, const char *entry, char ret[static PATH_MAX])
+{
+	int n = snprintf(ret, PATH_MAX, "%s/%s", share->path, entry);
+
+	return n < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
 static int make_entry(int directory_fd, const char *entry, bool file)
@@ -88,24 +108,27 @@ static int make_entry(int directory_fd, const char *entry, bool file)
 
 int share_add(struct share *share, const char *entry, int tree_fd, bool file, struct fault *fault)
 {
+	char path[PATH_MAX];
 	int r = check_name(entry, fault);
 
-	if (r < 0)
-		return r;
-	r = make_entry(share->fd, entry, file);
+	if (r >= 0)
+		r = entry_path(share, entry, path);
+	if (r >= 0)
+		r = make_entry(share->fd, entry, file);
 	if (r < 0)
 		return fault_errno(fault, r, "share: make \"%s/%s\"", share->path, entry);
-	cleanup_close int target = openat(share->fd, entry, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_close int target = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	r = target < 0 ? -errno : sys_move_mount(tree_fd, target);
 	return r < 0 ? fault_errno(fault, r, "share: mount \"%s/%s\"", share->path, entry) : 0;
 }
 
 static int remove_entry(struct share *share, const char *entry, bool directory)
 {
-	char path[PATH_MAX + NAME_MAX + 2];
+	char path[PATH_MAX];
+	int r = entry_path(share, entry, path);
 
-	snprintf(path, sizeof(path), "%s/%s", share->path, entry);
-	int r = sys_umount(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+	if (r >= 0)
+		r = sys_umount(path, MNT_DETACH | UMOUNT_NOFOLLOW);
 	/* Where nothing was mounted, adding it has failed. */
 	if (r < 0 && r != -EINVAL)
 		return r;
@@ -131,7 +154,9 @@ static int remove_all(struct share *share)
 		r = error < 0 ? error : r;
 	}
 	closedir(directory);
-	return rmdir(share->path) < 0 && r == 0 ? -errno : r;
+	if (unlinkat(share->parent_fd, share->name, AT_REMOVEDIR) < 0 && r == 0)
+		r = -errno;
+	return r;
 }
 
 void share_free(struct share *share)
@@ -142,7 +167,5 @@ void share_free(struct share *share)
 	/* With the partition the whole share has gone. */
 	if (r < 0 && r != -ENOENT)
 		log_warning("remove %s: %s", share->path, errno_text(r));
-	close_fd(&share->fd);
-	free(share->path);
-	free(share);
+	destroy(share);
 }

@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 /* Directories of containers, and files that others are mounted on. */
 #define SHARE_OPTIONS "size=4m,nr_inodes=64k,mode=0755"
@@ -32,8 +33,24 @@ static int share_path(const struct partition *partition, char path[static PATH_M
 	return n < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
-int virtiofs_prepare(struct virtiofs *share, const struct partition *partition,
-                     struct fault *fault)
+/*
+ * Two mounts of one file system: the guest's is read-only, what is made there we make through the
+ * other.
+ */
+static int split(struct partition *partition, const char *path)
+{
+	static const struct mount_attr readonly = { .attr_set = MOUNT_ATTR_RDONLY };
+
+	partition->share_fd = (int)syscall(SYS_open_tree, AT_FDCWD, path,
+	                                   OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (partition->share_fd < 0 ||
+	    syscall(SYS_mount_setattr, AT_FDCWD, path, 0, &readonly, sizeof(readonly)) < 0 ||
+	    mount(NULL, path, NULL, MS_SHARED, NULL) < 0)
+		return -errno;
+	return 0;
+}
+
+int virtiofs_prepare(struct virtiofs *share, struct partition *partition, struct fault *fault)
 {
 	char path[PATH_MAX];
 	int r = share_path(partition, path);
@@ -45,9 +62,8 @@ int virtiofs_prepare(struct virtiofs *share, const struct partition *partition,
 	    mount("hvrun", path, "tmpfs", MS_NOSUID | MS_NODEV, SHARE_OPTIONS) < 0)
 		return fault_errno(fault, -errno, "share: mount \"%s\"", path);
 	share->mounted = true;
-	if (mount(NULL, path, NULL, MS_SHARED, NULL) < 0)
-		return fault_errno(fault, -errno, "share: mount \"%s\"", path);
-	return 0;
+	r = split(partition, path);
+	return r < 0 ? fault_errno(fault, r, "share: mount \"%s\"", path) : 0;
 }
 
 static int open_sockets(struct virtiofs *share, const struct partition *partition, int *ret_listener)

@@ -17,8 +17,7 @@ struct virtiofs {
 #define VIRTIOFS_NULL { .fd = -1, .daemon = DAEMON_NULL }
 
 /* From here on the process has a mount namespace of its own. */
-int virtiofs_prepare(struct virtiofs *share, const struct partition *partition,
-                     struct fault *fault);
+int virtiofs_prepare(struct virtiofs *share, struct partition *partition, struct fault *fault);
 int virtiofs_start(struct virtiofs *share, struct partition *partition,
                    const struct daemon_ops *ops, struct fault *fault);
 /* Nobody needs it any more; the directory can be removed. */

@@ -163,7 +163,14 @@ static void set_up(struct fixture *fixture)
 	check(unshare(CLONE_NEWNS) == 0);
 	check(sys_mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0);
 	fixture->sandbox_ns = open_namespace();
-	tmpfs(fixture, at(fixture, "partition/share"), MS_SHARED);
+	check(sys_mount("tmpfs", at(fixture, "partition/share"), "tmpfs", 0, NULL) == 0);
+	fixture->partition.share_fd = (int)syscall(SYS_open_tree, AT_FDCWD,
+	                                           at(fixture, "partition/share"),
+	                                           OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	check(fixture->partition.share_fd >= 0);
+	check(sys_mount(NULL, at(fixture, "partition/share"), NULL,
+	                MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0);
+	check(sys_mount(NULL, at(fixture, "partition/share"), NULL, MS_SHARED, NULL) == 0);
 	check(share_new(&fixture->partition, NAME, &fixture->share, &fixture->fault) == 0);
 	go(fixture, fixture->caller_ns);
 	fixture->spec.has_root = true;
@@ -227,6 +234,7 @@ static void kinds(struct fixture *fixture)
 	check(!fixture->spec.mounts.item[5].source);
 	check(is_gone(shared(fixture, "rootfs")));
 	go(fixture, fixture->sandbox_ns);
+	check(mkdir(shared(fixture, "new"), 0700) < 0 && errno == EROFS);
 	check(holds(shared(fixture, "rootfs/etc/os"), "os"));
 	check(holds(shared(fixture, "1/file"), "data"));
 	check(holds(shared(fixture, "2"), "file"));
