@@ -36,7 +36,7 @@ static const struct option_row logs_rows[] = {
 	{ "timestamps", 't', OPTION_FLAG, AT(timestamps), NULL, "put the time before each line" },
 	{ "stream", 0, OPTION_STRING, AT(stream), "NAME", "only stdout or only stderr" },
 	{ "vm", 0, OPTION_FLAG, AT(vm), NULL,
-	  "the log of a container's VM, or a partition's: its kernel and its agent" },
+	  "the log of a VM, or a partition: its kernel and its agent" },
 	{ "partition", 0, OPTION_FLAG, AT(vm), NULL, "the same" },
 	{ NULL },
 };
