@@ -16,7 +16,9 @@
 #include "hvsocket/hvsocket.h"
 #include "oci/fault.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,6 +35,8 @@
 #define HOSTNAME "hvrun"
 /* A few times what the agent has been seen to need, with what the kernel keeps for it. */
 #define MEMORY_MIN "8M"
+
+#define VIRTIO_BALLOON "0x0005\n" /* as sysfs has it */
 
 #define PLAIN (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
@@ -208,10 +212,38 @@ static int load_modules(struct fault *fault)
 		return 0;
 	}
 	error = modules_load("hyperv", fault);
-	if (!error && !is_guest())
+	if ((!error || error == -ENODEV) && !is_guest())
 		error = fault_set(fault, -ENODEV, HRESULT_FAIL,
 		                  "the VM has no vsock device and no Hyper-V sockets");
 	return error;
+}
+
+static bool is_device(int folder, const char *name, const char *kind)
+{
+	char path[NAME_MAX + sizeof("/device")], text[16] = "";
+	snprintf(path, sizeof(path), "%s/device", name);
+	cleanup_close int fd = openat(folder, path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && !strcmp(text, kind);
+}
+
+static bool has_device(const char *kind)
+{
+	DIR *folder = opendir("/sys/bus/virtio/devices");
+	const struct dirent *entry;
+	bool found = false;
+	while (folder && !found && (entry = readdir(folder)))
+		found = is_device(dirfd(folder), entry->d_name, kind);
+	if (folder)
+		closedir(folder);
+	return found;
+}
+
+/* Nobody asks for it by name: the host moves memory with it if the VM has one. */
+static int load_balloon(struct fault *fault)
+{
+	if (!has_device(VIRTIO_BALLOON))
+		return 0;
+	return modules_load("balloon", fault);
 }
 
 static int raise_loopback(struct fault *fault)
@@ -251,6 +283,7 @@ static const struct step last_steps[] = {
 	{ "cgroups", make_cgroups },
 	{ "loopback", raise_loopback },
 	{ "host name", set_hostname },
+	{ "balloon", load_balloon },
 };
 
 static int run_steps(const struct step *steps, size_t count)
