@@ -27,6 +27,7 @@ expect '*create*exec*kill*logs*' ''
 expect '--log --log-format --log-level' --log
 expect 'text json' --log-format ''
 expect 'json' --log-format = j
+expect 'local qemu attach=' --partition ''
 expect '--detach' run --de
 expect '--timestamps' logs --ti
 expect 'web-1 web-2' --root "$root" kill ''

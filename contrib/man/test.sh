@@ -38,7 +38,7 @@ for option in $(options "$hvagent"); do
 	check hvagent.8 "$option" hvagent
 done
 if command -v groff >/dev/null; then
-	for page in "$here"/*.[18]; do
+	for page in "$here"/*.[158]; do
 		warnings=$(groff -man -Tutf8 -ww -z "$page" 2>&1)
 		[ -z "$warnings" ] || { echo "$warnings"; bad=1; }
 	done
