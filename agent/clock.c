@@ -48,17 +48,15 @@ int entropy_decode(const char *text, uint8_t ret[static ENTROPY_MAX])
 
 int entropy_add(const char *text)
 {
-	struct {
-		struct rand_pool_info info;
-		uint8_t bytes[ENTROPY_MAX];
-	} pool;
-	int count = entropy_decode(text, pool.bytes);
+	_Alignas(struct rand_pool_info) uint8_t bytes[sizeof(struct rand_pool_info) + ENTROPY_MAX];
+	struct rand_pool_info *pool = (struct rand_pool_info *)(void *)bytes;
+	int count = entropy_decode(text, bytes + sizeof(*pool));
 	if (count <= 0)
 		return count;
-	pool.info.entropy_count = 8 * count;
-	pool.info.buf_size = count;
+	pool->entropy_count = 8 * count;
+	pool->buf_size = count;
 	cleanup_close int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
-	int r = fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 ? -errno : 0;
-	explicit_bzero(&pool, sizeof(pool));
+	int r = fd < 0 || ioctl(fd, RNDADDENTROPY, pool) < 0 ? -errno : 0;
+	explicit_bzero(bytes, sizeof(bytes));
 	return r;
 }
