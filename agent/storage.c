@@ -63,6 +63,7 @@ struct storage_bundle {
 static const struct storage_resource *const resources[] = {
 	&storage_layers,
 	&storage_directory,
+	&storage_entry,
 	&storage_disk,
 	&storage_device,
 	&(const struct storage_resource){ .name = "VPMemDevice" },

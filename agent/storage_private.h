@@ -36,7 +36,7 @@ struct storage_resource {
 };
 
 extern const struct storage_resource storage_disk, storage_device, storage_directory,
-	storage_layers;
+	storage_entry, storage_layers;
 
 /* "disk controller 0, lun 5" */
 #define DISK_TEXT 48

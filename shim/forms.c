@@ -157,6 +157,32 @@ int form_execute(struct bridge *bridge, struct bridge_call *call, const char *id
 	return r;
 }
 
+int form_modify(struct bridge *bridge, struct bridge_call *call, const char *request_type,
+                const char *resource_type, const struct json_type *type, const void *settings,
+                bridge_answer_fn *answer, struct fault *fault)
+{
+	struct modify_request request = {
+		.base.container_id = NULL_CID,
+		.request = { .request_type = request_type, .resource_type = resource_type },
+	};
+	struct arena arena = ARENA(JSON_ARENA);
+	struct buf text = BUF(FRAME_HOST_MAX);
+	int r = json_encode(type, settings, &text, false);
+
+	if (r >= 0)
+		r = json_parse(&arena, buf_head(&text), buf_length(&text),
+		               &request.request.settings, NULL);
+	if (r < 0)
+		fault_errno(fault, r, "request to the agent");
+	else
+		r = bridge_send(bridge, call, MESSAGE_MODIFY_SETTINGS,
+		                message_find(MESSAGE_MODIFY_SETTINGS)->request, &request, answer,
+		                fault);
+	buf_deinit(&text);
+	arena_free(&arena);
+	return r;
+}
+
 int form_update(struct bridge *bridge, struct bridge_call *call, const char *id,
                 struct oci_resources *resources, bridge_answer_fn *answer, struct fault *fault)
 {

@@ -19,5 +19,9 @@ int form_execute(struct bridge *bridge, struct bridge_call *call, const char *id
 int form_execute_vm(struct bridge *bridge, struct bridge_call *call, const char *parameters,
                     const struct stdio_streams *streams, bridge_answer_fn *answer,
                     struct fault *fault);
+/* ModifySettings of the VM itself; type is that of settings. */
+int form_modify(struct bridge *bridge, struct bridge_call *call, const char *request_type,
+                const char *resource_type, const struct json_type *type, const void *settings,
+                bridge_answer_fn *answer, struct fault *fault);
 int form_update(struct bridge *bridge, struct bridge_call *call, const char *id,
                 struct oci_resources *resources, bridge_answer_fn *answer, struct fault *fault);

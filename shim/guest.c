@@ -13,6 +13,7 @@
 
 #include "oci/log.h"
 #include "oci/settings.h"
+#include "shim/forms.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -204,24 +205,9 @@ static int ask_to_share(struct guest *guest, struct fault *fault)
 		.share_name = SHARE_TAG,
 		.transport = "virtiofs",
 	};
-	struct modify_request request = {
-		.base.container_id = NULL_CID,
-		.request = { .request_type = "Add", .resource_type = "MappedDirectory" },
-	};
-	struct arena arena = ARENA(JSON_ARENA);
-	struct buf text = BUF(4096);
-	int r = json_encode(&mapped_directory_type, &directory, &text, false);
 
-	if (r >= 0)
-		r = json_parse(&arena, buf_head(&text), buf_length(&text),
-		               &request.request.settings, fault);
-	if (r >= 0)
-		r = bridge_send(guest->bridge, &guest->sharing, MESSAGE_MODIFY_SETTINGS,
-		                message_find(MESSAGE_MODIFY_SETTINGS)->request, &request, on_shared,
-		                fault);
-	buf_deinit(&text);
-	arena_free(&arena);
-	return r;
+	return form_modify(guest->bridge, &guest->sharing, "Add", "MappedDirectory",
+	                   &mapped_directory_type, &directory, on_shared, fault);
 }
 
 void guest_connected(struct guest *guest)

@@ -131,12 +131,11 @@ static int require(const char *value, const char *name, struct fault *fault)
 	return value ? 0 : fault_set(fault, -EINVAL, HRESULT_INVALID_JSON, "%s: is required", name);
 }
 
-/* Of what would wait for an agent that does not run. */
-static int refuse_asleep(const char *verb, struct fault *fault)
+/* What would wait for an agent that does not run. */
+static int refuse_asleep(struct fault *fault)
 {
 	return fault_set(fault, -EBUSY, HRESULT_INVALID_STATE,
-	                 "cannot %s a container or process: the VM is paused; see hvrun resume --vm",
-	                 verb);
+	                 "the VM is paused; hvrun resume --vm lets it go on");
 }
 
 /* The fds that came with the request, in their places. */
@@ -215,7 +214,7 @@ static int handle_share(struct call *call, struct fault *fault)
 	r = require(wanted->share, "Share", fault);
 	if (r >= 0)
 		r = require(wanted->entry, "Entry", fault);
-	if (r >= 0 && client->share && !share_is(client->share, wanted->share))
+	if (r >= 0 && client->share && strcmp(share_path_name(client->share), wanted->share))
 		share_free(take_pointer(client->share));
 	if (r >= 0 && !client->share)
 		r = share_new(call->server->task->partition, wanted->share, &client->share, fault);
@@ -329,7 +328,7 @@ static int handle_state(struct call *call, struct fault *fault)
 static int handle_delete(struct call *call, struct fault *fault)
 {
 	if (call->server->task->paused && !call->wanted->force)
-		return refuse_asleep("delete", fault);
+		return refuse_asleep(fault);
 	return task_delete(call->container, call->wanted->force, &call->pending->request, fault);
 }
 
@@ -345,7 +344,7 @@ static int handle_resume(struct call *call, struct fault *fault)
 	if (call->wanted->vm)
 		return task_pause_vm(call->server->task, false, &call->pending->request, fault);
 	if (call->server->task->paused)
-		return refuse_asleep("resume", fault);
+		return refuse_asleep(fault);
 	return task_pause(call->container, false, &call->pending->request, fault);
 }
 
@@ -517,7 +516,7 @@ static int perform(struct client *client, struct pending *pending, const char *p
 	    handler->type != CONTROL_DELETE)
 		r = fault_set(fault, -ESHUTDOWN, HRESULT_INVALID_STATE, "the partition is ending");
 	if (r >= 0 && client->server->task->paused && !(handler->flags & WHILE_PAUSED))
-		r = refuse_asleep(handler->verb, fault);
+		r = refuse_asleep(fault);
 	if (r >= 0 && handler->states)
 		r = find_target(&call, handler, fault);
 	if (r >= 0)

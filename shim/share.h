@@ -38,7 +38,7 @@ struct share;
 
 int share_new(const struct partition *partition, const char *name, struct share **ret,
               struct fault *fault);
-bool share_is(const struct share *share, const char *name);
+const char *share_path_name(const struct share *share);
 /* tree_fd is borrowed. */
 int share_add(struct share *share, const char *entry, int tree_fd, bool file,
               struct fault *fault);

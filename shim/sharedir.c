@@ -87,9 +87,9 @@ int share_new(const struct partition *partition, const char *name, struct share 
 	return 0;
 }
 
-bool share_is(const struct share *share, const char *name)
+const char *share_path_name(const struct share *share)
 {
-	return !strcmp(share->name, name);
+	return share->name;
 }
 
 static int entry_path(const struct share *share, const char *entry, char ret[static PATH_MAX])

@@ -234,7 +234,7 @@ static void remove_container(struct container *container)
 	}
 	stdio_free(take_pointer(container->init->stdio));
 	end_processes(container);
-	share_free(take_pointer(container->share));
+	task_unshare(container);
 	if (container->known && task->dead)
 		task->ops->remains(task, container->id);
 	if (container->known)
@@ -669,7 +669,7 @@ void task_died(struct task *task, const char *how)
 		/* A deletion that waited for this may remove the container itself, but no other. */
 		next = c->next;
 		c->references++;
-		share_free(take_pointer(c->share));
+		task_unshare(c);
 		end_processes(c);
 		delete_step(c);
 		container_unref(c);

@@ -175,7 +175,9 @@ int task_dump(struct task *task, struct task_request *request, struct fault *fau
 /* The state of everything, in words. */
 void task_describe(const struct task *task, struct buf *out);
 
-/* Between task.c, process.c and query.c. */
+/* Between task.c, process.c, query.c and vm.c. */
+/* Takes away what a container has used of the host's files. */
+void task_unshare(struct container *container);
 void task_done(struct task_request *request, const struct control_reply *reply);
 void task_failed(struct task_request *request, const struct fault *fault);
 /* Makes the request keep its container until it is answered. */

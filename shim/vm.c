@@ -7,6 +7,13 @@
 
 #include "shim/task.h"
 
+#include "oci/settings.h"
+#include "shim/forms.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
 static void answered(struct partition_call *call, const struct fault *fault, bool paused)
 {
 	struct task_request *request = container_of(call, struct task_request, of_driver);
@@ -79,4 +86,42 @@ void task_unpause(struct task *task)
 		log_warning("resume the VM: %s", fault.text);
 		task->pausing = false;
 	}
+}
+
+/* Shares */
+
+static void on_forgotten(struct bridge_call *call, const void *reply, const struct fault *fault)
+{
+	if (!reply)
+		log_debug("share: %s", fault->text);
+	free(call);
+}
+
+/* Or it would hold the host's files as long as it remembers their names. */
+static void ask_to_forget(struct task *task, const char *path)
+{
+	const struct mapped_directory directory = { .mount_path = path };
+	struct bridge_call *call = calloc(1, sizeof(*call));
+	struct fault fault = FAULT_NULL;
+
+	if (call && form_modify(task->bridge, call, "Remove", "MappedDirectoryEntry",
+	                        &mapped_directory_type, &directory, on_forgotten, &fault) < 0) {
+		log_debug("share: %s", fault.text);
+		free(call);
+	}
+}
+
+void task_unshare(struct container *container)
+{
+	struct task *task = container->task;
+	struct share *share = take_pointer(container->share);
+	char path[PATH_MAX];
+
+	if (!share)
+		return;
+	snprintf(path, sizeof(path), SHARE_GUEST "/%s", share_path_name(share));
+	share_free(share);
+	/* A VM without containers ends. */
+	if (!task->dead && task->containers)
+		ask_to_forget(task, path);
 }
