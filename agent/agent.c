@@ -8,6 +8,7 @@
 
 #include "agent/agent.h"
 
+#include "agent/boot.h"
 #include "oci/log.h"
 
 #include <signal.h>
@@ -46,6 +47,9 @@ static int on_signal_received(struct signals *signals, int signal)
 	struct agent *agent = container_of(signals, struct agent, signals);
 	if (signal == SIGCHLD) {
 		reap(agent);
+	} else if (!boot_obeys(signals->sender)) {
+		log_debug("%s of process %d: not from the VM itself",
+		          signal == SIGTERM ? "SIGTERM" : "SIGINT", (int)signals->sender);
 	} else {
 		log_info("ending: %s", signal == SIGTERM ? "SIGTERM" : "SIGINT");
 		loop_stop(&agent->loop);

@@ -330,6 +330,17 @@ bool booted(void)
 	return progress != NOT_BOOTED;
 }
 
+/* One that has ended already is still in its cgroup, unless somebody else has reaped it. */
+bool boot_obeys(pid_t sender)
+{
+	char path[40], text[64] = "";
+	if (!booted() || sender == 0)
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)sender);
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && !strcmp(text, "0::/vm\n");
+}
+
 int boot_cgroup_fd(void)
 {
 	return vm_cgroup_fd;

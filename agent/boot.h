@@ -7,6 +7,8 @@
 
 #include "oci/log.h"
 
+#include <sys/types.h>
+
 /* Whether the kernel of a VM has started us: process 1 under the name of its init. */
 bool boot_wanted(const char *name);
 /*
@@ -19,5 +21,10 @@ int boot(enum log_level wanted);
 int boot_finish(void);
 /* This agent has the VM for itself, with its clock, its kernel log and its power. */
 bool booted(void);
+/*
+ * Whether a signal of that process (0 = the kernel) may end the agent. As the first process of a VM
+ * it minds those of the VM's own processes only: a container may see it, too.
+ */
+bool boot_obeys(pid_t sender);
 /* The cgroup of the VM's own processes, a borrowed fd; -1 when not booted. */
 int boot_cgroup_fd(void);

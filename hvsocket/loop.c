@@ -241,6 +241,7 @@ static int signals_event(struct source *source, uint32_t got)
 	/* One in each call: the callback may destroy us, and what is left is reported again. */
 	if (read(source->fd, &info, sizeof(info)) != sizeof(info))
 		return 0;
+	signals->sender = (pid_t)info.ssi_pid;
 	return signals->fn(signals, (int)info.ssi_signo);
 }
 

@@ -17,6 +17,7 @@
 
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/types.h>
 
 struct source;
 typedef int source_fn(struct source *source, uint32_t got);
@@ -79,6 +80,7 @@ typedef int signals_fn(struct signals *signals, int signal);
 struct signals {
 	struct source source;
 	signals_fn *fn;
+	pid_t sender;           /* of the signal that fn is called for; 0 = the kernel */
 };
 #define SIGNALS_NULL { .source = SOURCE_NULL }
 

@@ -21,6 +21,9 @@ static void test_wanted(void **state)
 	assert_false(booted());
 	assert_int_equal(boot_finish(), 0);
 	assert_int_equal(boot_cgroup_fd(), -1);
+	/* Anybody who may send a signal. */
+	assert_true(boot_obeys(0));
+	assert_true(boot_obeys(getpid()));
 }
 
 static void test_list(void **state)

@@ -381,6 +381,7 @@ static void test_signals(void **state)
 	assert_int_equal(loop_run(&loop), 0);
 	assert_int_equal(caught[0], 1);
 	assert_int_equal(caught[1], 1);
+	assert_int_equal(signals.sender, getpid());
 	signals_deinit(&signals);
 	/* Still blocked. */
 	raise(SIGUSR1);
