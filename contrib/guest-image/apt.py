@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 
 
@@ -25,7 +26,8 @@ def _run(command, **options):
     except FileNotFoundError:
         raise Failed(f"{command[0]}: not found; is this Debian? See --kernel") from None
     except subprocess.CalledProcessError as error:
-        raise Failed(f"{shlex.join(command)}:\n{error.stderr.strip()}") from None
+        words = [word for word in command[1:] if word != "-o" and "=" not in word]
+        raise Failed(f"{shlex.join(command[:1] + words)}: {error.stderr.strip()}") from None
 
 
 def _stanzas(text):
@@ -111,8 +113,16 @@ class Packages:
                 file.write("\n".join(lines) + "\n")
             self.updated.add(suite)
             self.say(f"reading the package lists of {suite or 'this release'}: {lines[0].split()[-3]}")
-            self._apt(suite, "apt-get", "-q", "update")
+            try:
+                self._apt(suite, "apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update")
+            except Failed:
+                self.updated.discard(suite)
+                raise
         return _run(command, **options)
+
+    def close(self):
+        """The package lists are many times what is taken from them."""
+        shutil.rmtree(os.path.join(self.cache, "apt"), ignore_errors=True)
 
     def kernel(self, metapackage):
         """The package with the kernel itself, on which a metapackage depends."""
