@@ -37,6 +37,7 @@ enum control_type {
 	CONTROL_SHUTDOWN = 0x1F201101,  /* ends a partition without containers, or with Force */
 	CONTROL_CONTINUE = 0x1F201201,  /* for one created with Hold, when the host's hooks have run */
 	CONTROL_SHARE = 0x1F201301,     /* of the container that this client creates next; an fd */
+	CONTROL_IMAGE = 0x1F201401,     /* its root as a file: an fd */
 	CONTROL_EVENT = 0x3F200F01,
 };
 
@@ -63,8 +64,9 @@ struct control_request {
 	int32_t signal;
 	int scope;                      /* enum signal_scope */
 	bool force;                     /* Delete: kill first; Shutdown */
-	const char *share, *entry;      /* Share: see shim/share.h */
-	bool tree, file;                /* Share: an fd comes, of a mount; of one file */
+	const char *share, *entry;      /* Share, Image (no entry): see shim/share.h */
+	bool tree, file;                /* Share, Image: an fd comes, of a mount; of one file */
+	bool read_only;                 /* Image: nothing is to be written */
 	struct oci_resources *resources;/* Update */
 };
 

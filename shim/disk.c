@@ -194,12 +194,16 @@ static struct disk *find(const struct disks *disks, uint32_t lun)
 int disk_attach(struct disks *disks, int fd, bool read_only, struct partition_call *call,
                 struct fault *fault)
 {
-	uint32_t lun = 0;
+	uint32_t lun = disks->next, tries = 0;
 
-	while (lun < DISKS_MAX && find(disks, lun))
-		lun++;
-	if (lun == DISKS_MAX)
-		return fault_set(fault, -ENOSPC, HRESULT_FAIL, "the VM has %d disks already", lun);
+	/* Not one that a guest may still be busy to forget. */
+	while (tries < DISKS_MAX && find(disks, lun)) {
+		lun = (lun + 1) % DISKS_MAX;
+		tries++;
+	}
+	if (tries == DISKS_MAX)
+		return fault_set(fault, -ENOSPC, HRESULT_FAIL, "the VM has %d disks already",
+		                 DISKS_MAX);
 	struct disk *disk = calloc(1, sizeof(*disk));
 	int copy = dup(fd);
 	if (!disk || copy < 0) {
@@ -217,6 +221,7 @@ int disk_attach(struct disks *disks, int fd, bool read_only, struct partition_ca
 		.call = call,
 	};
 	disks->first = disk;
+	disks->next = (lun + 1) % DISKS_MAX;
 	call->lun = lun;
 	ascend(disk);
 	return 0;
@@ -252,9 +257,14 @@ void disk_gone(struct disks *disks, const char *device)
 
 void disks_deinit(struct disks *disks)
 {
+	struct fault fault = FAULT_NULL;
+
 	while (disks->first) {
 		struct disk *disk = disks->first;
 		disks->first = disk->next;
+		fault_set(&fault, -EPIPE, HRESULT_FAIL, "disk %u: the VM has ended", disk->lun);
+		if (disk->call)
+			disk->call->answer(disk->call, &fault);
 		close_fd(&disk->fd);
 		free(disk);
 	}

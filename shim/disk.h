@@ -15,6 +15,7 @@ struct disk;
 struct disks {
 	struct qmp *qmp;
 	struct disk *first;
+	uint32_t next;                  /* number to try first */
 };
 
 /* fd is borrowed. call->lun is set at once. */
@@ -24,5 +25,5 @@ int disk_detach(struct disks *disks, uint32_t lun, struct partition_call *call,
                 struct fault *fault);
 /* DEVICE_DELETED: the guest has let go of a device. */
 void disk_gone(struct disks *disks, const char *device);
-/* After qmp_deinit(). */
+/* After qmp_deinit(). Who still waits is answered. */
 void disks_deinit(struct disks *disks);

@@ -13,16 +13,19 @@
 #include "shim/cli.h"
 #include "shim/delete.h"
 #include "shim/hooks.h"
+#include "shim/image.h"
 #include "shim/pod.h"
 #include "shim/remains.h"
 #include "shim/sandbox.h"
 #include "shim/share.h"
 #include "shim/terminal.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -68,6 +71,7 @@ struct creation {
 	struct container_record record;
 	const char *partition;
 	const char *share;              /* its directory in the partition's share, if that has one */
+	bool image;                     /* its root is a disk of the VM */
 	bool joins;                     /* a partition that holds other containers */
 	struct arena arena;
 	int directory;                  /* containers/<id> */
@@ -227,6 +231,34 @@ static int give_tree(const struct share_tree *tree, void *context, struct fault 
 }
 
 /* What the spec says of the host becomes what it is in the partition. */
+static bool is_file(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* A root file system in a file becomes a disk of the VM. */
+static int give_image(struct creation *creation, struct fault *fault)
+{
+	struct oci_root *root = &creation->bundle.spec.root;
+	const struct control_request request = {
+		.share = creation->share,
+		.tree = true,
+		.read_only = root->readonly,
+	};
+	cleanup_close int fd = open(root->path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0 || !creation->share)
+		return fault_errno(fault, fd < 0 ? -errno : -ENOMEM, "root \"%s\"", root->path);
+	struct fault inner = FAULT_NULL;
+	int error = client_call(&creation->client, CONTROL_IMAGE, &request, &fd, 1, NULL, &inner);
+	if (error < 0)
+		return fault_set(fault, error, inner.hresult, "root \"%s\": %s", root->path,
+		                 inner.text);
+	creation->image = true;
+	root->path = arena_printf(&creation->arena, IMAGE_ROOT, creation->share);
+	return root->path ? 0 : fault_errno(fault, -ENOMEM, "root");
+}
+
 static int translate(struct creation *creation, struct fault *fault)
 {
 	const struct partition_driver *driver = find_driver(creation);
@@ -244,8 +276,16 @@ static int translate(struct creation *creation, struct fault *fault)
 		return 0;
 	error = pod_leave_host_namespaces(spec, fault);
 	creation->share = share_name(&creation->arena, creation->id);
-	return error < 0 ? error : share_spec(spec, creation->share, &creation->arena, give_tree,
-	                                      creation, fault);
+	if (!error && spec->has_root && is_file(spec->root.path))
+		error = give_image(creation, fault);
+	/* A root that the guest has already is not shared. */
+	bool is_image = !error && creation->image;
+	spec->has_root = spec->has_root && !is_image;
+	if (!error)
+		error = share_spec(spec, creation->share, &creation->arena, give_tree, creation,
+		                   fault);
+	spec->has_root = spec->has_root || is_image;
+	return error;
 }
 
 static bool has_create_hooks(const struct creation *creation)

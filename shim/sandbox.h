@@ -13,8 +13,8 @@
  * [--annotation NAME=VALUE]… [--debug] ID`. Becomes the sandbox process of partitions/<ID>, which
  * exists and is empty; never returns before the partition has ended. To FD it writes one NUL byte
  * when the agent answers; when the start failed, a line of text, and below it the last lines of
- * console or daemon if there are any. Without a container for ten seconds the partition ends by itself, and it
- * ends with its last one.
+ * console or daemon if there are any. Without a container for ten seconds the partition ends by
+ * itself, and it ends with its last one.
  */
 int sandbox_main(int argc, char **argv);
 

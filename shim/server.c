@@ -31,6 +31,7 @@ struct client {
 	struct pending *pendings;
 	unsigned pending_count;
 	struct share *share;            /* for the container that it creates next */
+	struct image *image;            /* likewise */
 	bool subscribed;
 	uint64_t events_id;
 	struct client *next;
@@ -195,9 +196,11 @@ static int handle_create(struct call *call, struct fault *fault)
 		return r;
 	}
 	r = task_create(call->server->task, wanted, fd, &call->pending->request, fault);
-	if (r >= 0)
-		call->pending->request.container->share = take_pointer(call->client->share);
-	return r;
+	if (r < 0)
+		return r;
+	call->pending->request.container->share = take_pointer(call->client->share);
+	call->pending->request.container->image = take_pointer(call->client->image);
+	return 0;
 }
 
 static int handle_share(struct call *call, struct fault *fault)
@@ -223,6 +226,35 @@ static int handle_share(struct call *call, struct fault *fault)
 	if (r >= 0)
 		on_answer(&call->pending->request, &success, NULL);
 	return r;
+}
+
+static void on_image(void *context, const struct fault *fault)
+{
+	static const struct control_reply success;
+	struct pending *pending = context;
+	struct client *client = pending->client;
+
+	if (fault && client)
+		image_free(take_pointer(client->image));
+	on_answer(&pending->request, fault ? NULL : &success, fault);
+}
+
+static int handle_image(struct call *call, struct fault *fault)
+{
+	const struct control_request *wanted = call->wanted;
+	struct client *client = call->client;
+	struct task *task = call->server->task;
+	cleanup_close int fd = wanted->tree ? channel_take_fd(&client->channel) : -1;
+
+	if (fd < 0)
+		return fault_set(fault, -EBADF, HRESULT_INVALID_ARGUMENT,
+		                 "an image comes without its file");
+	int r = require(wanted->share, "Share", fault);
+	if (r >= 0 && client->image)
+		r = fault_set(fault, -EBUSY, HRESULT_INVALID_STATE, "there is an image already");
+	return r < 0 ? r : image_new(task->partition, task->bridge, wanted->share, fd,
+	                             wanted->read_only, on_image, call->pending, &client->image,
+	                             fault);
 }
 
 static int handle_start(struct call *call, struct fault *fault)
@@ -419,6 +451,7 @@ enum {
 static const struct handler handlers[] = {
 	{ CONTROL_CREATE, "create", 0, 0, handle_create },
 	{ CONTROL_SHARE, "create", 0, 0, handle_share },
+	{ CONTROL_IMAGE, "create", 0, 0, handle_image },
 	{ CONTROL_START, "start", IN(CREATED), 0, handle_start },
 	{ CONTROL_CONTINUE, "continue", IN(CREATED), 0, handle_continue },
 	{ CONTROL_EXEC, "exec in", IN(RUNNING), OF_VM, handle_exec },
@@ -588,6 +621,7 @@ static void client_free(struct client *client)
 	}
 	channel_deinit(&client->channel);
 	share_free(client->share);
+	image_free(client->image);
 	free(client);
 }
 

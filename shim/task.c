@@ -80,6 +80,7 @@ void container_unref(struct container *container)
 	close_fds(container->fd);
 	timer_deinit(&container->patience);
 	share_free(container->share);
+	image_free(container->image);
 	logfile_close(&container->log);
 	free(container->id);
 	free(container->bundle);

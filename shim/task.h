@@ -14,6 +14,7 @@
 #include "oci/log.h"
 #include "shim/bridge.h"
 #include "shim/control.h"
+#include "shim/image.h"
 #include "shim/logfile.h"
 #include "shim/partition.h"
 #include "shim/share.h"
@@ -91,6 +92,7 @@ struct container {
 	struct task_request *deleting;  /* the first of them waits for the init's end */
 	struct timer patience;          /* of who deletes it by force */
 	struct share *share;            /* what it uses of the host's files, or NULL */
+	struct image *image;            /* its root, where that is a disk of the VM, or NULL */
 	struct container *next;
 };
 

@@ -314,8 +314,8 @@ static void test_disks(void **state)
 	answer(fixture, 10, NULL);
 	assert_int_equal(fixture->answers, 3);
 	assert_int_equal(fixture->failures, 0);
-	/* Its number is free again. */
-	attach(fixture, &a, 11, 0);
+	/* Its number is not used again so soon. */
+	attach(fixture, &a, 11, 2);
 	answer(fixture, 13, NULL);
 	assert_int_equal(fixture->answers, 4);
 	assert_int_equal(disk_detach(&fixture->disks, 1, &b, &fault), 0);
@@ -344,14 +344,14 @@ static void test_disk_failures(void **state)
 	assert_int_equal(fixture->failures, 1);
 	assert_string_equal(fixture->text, "QEMU: device_add: no such bus");
 	/* One that stays can be detached again. */
-	attach(fixture, &call, 7, 0);
+	attach(fixture, &call, 7, 1);
 	answer(fixture, 9, NULL);
-	assert_int_equal(disk_detach(&fixture->disks, 0, &call, &fault), 0);
-	expect_step(fixture, UNPLUG, 10, 0);
+	assert_int_equal(disk_detach(&fixture->disks, 1, &call, &fault), 0);
+	expect_step(fixture, UNPLUG, 10, 1);
 	answer(fixture, 10, "busy");
 	assert_int_equal(fixture->failures, 2);
-	assert_int_equal(disk_detach(&fixture->disks, 0, &call, &fault), 0);
-	expect_step(fixture, UNPLUG, 11, 0);
+	assert_int_equal(disk_detach(&fixture->disks, 1, &call, &fault), 0);
+	expect_step(fixture, UNPLUG, 11, 1);
 	/* QEMU ends: answered once, and nothing of it stays. */
 	close_fd(&fixture->server);
 	qmp_drain(&fixture->qmp);
