@@ -9,7 +9,7 @@
 #include "agent/container.h"
 
 #include "agent/agent.h"
-#include "agent/tree.h"
+#include "agent/bundle.h"
 #include "oci/log.h"
 
 #include <fcntl.h>
@@ -84,6 +84,7 @@ static void finish_deletion(struct container *container)
 {
 	struct bridge *bridge = &container->agent->bridge;
 	int error = container->remains_error;
+	bundle_leave(container);
 	if (error < 0) {
 		struct fault fault;
 		fault_errno(&fault, error, "removing the cgroup of container \"%s\"", container->id);
@@ -273,16 +274,6 @@ static int check_role(struct agent *agent, const struct oci_spec *spec, struct f
 	return 0;
 }
 
-static int make_bundle(struct container *container, struct fault *fault)
-{
-	const char *path = container->config->oci_bundle_path;
-	int made = make_directories(path, 0700);
-	if (made < 0)
-		return fault_errno(fault, made, "making the bundle directory \"%s\"", path);
-	container->made_bundle = made > 0;
-	return 0;
-}
-
 static int make_cgroup(struct container *container, struct fault *fault)
 {
 	struct agent *agent = container->agent;
@@ -333,7 +324,7 @@ static int spawn_init(struct container *container, struct fault *fault)
 
 static int build(struct container *container, struct fault *fault)
 {
-	int error = make_bundle(container, fault);
+	int error = bundle_make(container, fault);
 	if (!error)
 		error = make_cgroup(container, fault);
 	if (!error && container->spec->linux_.seccomp)
@@ -374,6 +365,7 @@ int container_create(struct agent *agent, const char *id, struct arena *arena,
 	error = container->id ? build(container, fault) : fault_errno(fault, -ENOMEM, "container");
 	if (error < 0 && !has_children(container)) {
 		remove_remains(container);
+		bundle_leave(container);
 		container_free(container);
 		return error;
 	}

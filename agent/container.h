@@ -26,7 +26,7 @@ struct container {
 	struct arena arena;             /* of config */
 	const struct container_config *config;
 	const struct oci_spec *spec;
-	bool made_bundle;               /* and so removes it */
+	unsigned made_bundle;           /* directories: the bundle, and those above; it removes them */
 	struct seccomp_program seccomp;
 	struct cgroup *cgroup;
 	struct process *init;

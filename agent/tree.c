@@ -41,9 +41,12 @@ static int make_from(char *path, mode_t mode)
 	if (!slash || slash == path)
 		return r;
 	*slash = '\0';
-	r = make_from(path, mode);
+	int above = make_from(path, mode);
 	*slash = '/';
-	return r < 0 ? r : make_one(path, mode);
+	if (above < 0)
+		return above;
+	r = make_one(path, mode);
+	return r < 0 ? r : above + r;
 }
 
 /* Without slashes at its end. */

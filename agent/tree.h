@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* mkdir -p. 1 = the last one was made here, 0 = it existed, or a negative errno. */
+/* mkdir -p. How many were made here, 0 = it existed, or a negative errno. */
 int make_directories(const char *path, mode_t mode);
 /*
  * Removes a tree without following links or crossing into other mounts, what can be removed in any

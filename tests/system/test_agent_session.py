@@ -579,3 +579,25 @@ def test_notification_of_a_clean_life(agent, session, rootfs):
     session.delete(cid)
     session.idle(0.1)
     assert session.exits_told[cid] == 1
+
+
+# Bundles
+
+
+def test_directories_above_a_bundle(agent, session, rootfs, place):
+    """A VM has none of the host's directories: what is made for a container goes with the last that
+    needs it, whatever the order, and nothing else does."""
+    (place.path / "there").mkdir()
+    paths = ["there/a/b/c1", "there/a/c2/", "there/a/b/d/e/c3", "there/c4", "x/y//z"]
+    for order in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]):
+        ids = []
+        for path in paths:
+            ids.append(agent.new_id())
+            session.create(ids[-1], config("sleep", "1000", rootfs=rootfs), f"{place.path}/{path}")
+        for number in order:
+            assert (place.path / paths[number]).is_dir()
+            session.call("ShutdownForced", cid=ids[number])
+            watch.eventually(lambda: session.ask("DeleteContainerState", cid=ids[number])["Result"] == 0)
+            session.containers.remove(ids[number])
+            assert not (place.path / paths[number]).exists()
+        assert not list((place.path / "there").iterdir()) and not (place.path / "x").exists()

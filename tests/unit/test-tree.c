@@ -42,7 +42,7 @@ static void make_file(const char *name)
 
 static void make(const char *name)
 {
-	assert_in_range(make_directories(in(name), 0755), 0, 1);
+	assert_true(make_directories(in(name), 0755) >= 0);
 }
 
 static int setup(void **state)
@@ -68,10 +68,10 @@ static const struct {
 	{"a", 0},
 	{"a/", 0},
 	{"b/", 1},
-	{"c//d///", 1},
+	{"c//d///", 2},
 	{"c/d", 0},
 	{"c/./d", 0},
-	{"a/b/c/d/e", 1},
+	{"a/b/c/d/e", 4},
 	{"a/b", 0},
 	{"file", -ENOTDIR},
 	{"file/x", -ENOTDIR},
