@@ -125,6 +125,30 @@ static const char *log_path(struct creation *creation)
 	return arena_printf(&creation->arena, "%s/%s", here, given);
 }
 
+static const struct partition_driver *find_driver(struct creation *creation)
+{
+	struct partition_record record = { 0 };
+	struct fault ignored;
+	const char *argument;
+	int error = state_partition_load(&creation->cli->state, creation->partition,
+	                                 &creation->arena, &record, &ignored);
+	return error < 0 ? NULL : partition_driver_find(record.driver, &argument);
+}
+
+/* Unless the partition turns out to be there already, and of another kind. */
+static const struct partition_driver *expected_driver(struct creation *creation)
+{
+	const char *argument;
+	return creation->joins ? find_driver(creation)
+	                       : partition_driver_find(creation->cli->partition, &argument);
+}
+
+static int check_shares(struct creation *creation, struct fault *fault)
+{
+	const struct partition_driver *driver = expected_driver(creation);
+	return driver && driver->shares ? share_check(&creation->bundle.spec, fault) : 0;
+}
+
 static int save(struct creation *creation, struct fault *fault)
 {
 	const struct bundle *bundle = &creation->bundle;
@@ -141,9 +165,7 @@ static int save(struct creation *creation, struct fault *fault)
 	record->rootfs = bundle->spec.root.path;
 	record->created = time_format(&now, creation->time);
 	record->cgroups_path = bundle->spec.linux_.cgroups_path;
-	/* Unless the partition turns out to be of another kind. */
-	const char *argument;
-	const struct partition_driver *driver = partition_driver_find(cli->partition, &argument);
+	const struct partition_driver *driver = expected_driver(creation);
 	record->vm = driver && !driver->visible;
 	record->terminal = bundle->spec.process->terminal;
 	record->annotations = bundle->spec.annotations;
@@ -206,16 +228,6 @@ static int connect_partition(struct creation *creation, struct fault *fault)
 		return fault_set(fault, error, HRESULT_FAIL,
 		                 "the sandbox process of partition \"%s\" is gone", creation->partition);
 	return !error && existed ? check_own(creation, fault) : error;
-}
-
-static const struct partition_driver *find_driver(struct creation *creation)
-{
-	struct partition_record record = { 0 };
-	struct fault ignored;
-	const char *argument;
-	int error = state_partition_load(&creation->cli->state, creation->partition,
-	                                 &creation->arena, &record, &ignored);
-	return error < 0 ? NULL : partition_driver_find(record.driver, &argument);
 }
 
 static int give_tree(const struct share_tree *tree, void *context, struct fault *fault)
@@ -404,6 +416,8 @@ static int create(struct creation *creation, bool run, struct fault *fault)
 		error = pod_find_partition(&creation->cli->state, options->pod, &creation->bundle.spec,
 		                           &creation->arena, &creation->partition, &creation->joins,
 		                           fault);
+	if (!error)
+		error = check_shares(creation, fault);
 	if (!error)
 		error = save(creation, fault);
 	if (!error && options->console_socket)

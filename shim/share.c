@@ -91,12 +91,19 @@ static bool parse_bind(const struct oci_mount *mount, struct bind *ret)
 
 /* Trees */
 
-static int open_clone(const char *path, bool recursive, struct stat *ret_stat)
+static int open_place(const char *path, struct stat *ret_stat)
 {
 	cleanup_close int fd = open(path, O_PATH | O_CLOEXEC);
 
-	if (fd < 0 || fstat(fd, ret_stat) < 0)
-		return -errno;
+	return fd < 0 || fstat(fd, ret_stat) < 0 ? -errno : take_fd(&fd);
+}
+
+static int open_clone(const char *path, bool recursive, struct stat *ret_stat)
+{
+	cleanup_close int fd = open_place(path, ret_stat);
+
+	if (fd < 0)
+		return fd;
 	return sys_open_tree(fd, OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0));
 }
 
@@ -160,11 +167,11 @@ static bool is_the_guests(const char *path)
 	return is_everywhere(path) || (statfs(path, &fs) == 0 && shows_kernel(&fs));
 }
 
-static int refuse_kind(size_t index, const char *source, mode_t mode, struct fault *fault)
+static int check_kind(size_t index, const char *source, mode_t mode, struct fault *fault)
 {
 	const char *kind = S_ISSOCK(mode) ? "a socket" : S_ISFIFO(mode) ? "a fifo" : "a device";
 
-	return fault_set(fault, -ENOTSUP, HRESULT_NOT_IMPLEMENTED,
+	return S_ISDIR(mode) || S_ISREG(mode) ? 0 : fault_set(fault, -ENOTSUP, HRESULT_NOT_IMPLEMENTED,
 	                 "mounts[%zu]: source \"%s\" is %s of the host, which does not work from "
 	                 "inside of a VM%s", index, source, kind,
 	                 S_ISBLK(mode) || S_ISCHR(mode) ? " (linux.devices makes the VM's own)" :
@@ -182,9 +189,10 @@ static int share_source(struct sharing *sharing, size_t index, const struct bind
 	if (fd < 0)
 		return fault_errno(fault, fd, "mounts[%zu]: source \"%s\"", index, mount->source);
 	*file = !S_ISDIR(stat.st_mode);
-	if (*file && !S_ISREG(stat.st_mode))
-		return refuse_kind(index, mount->source, stat.st_mode, fault);
-	int r = set_attributes(fd, bind->readonly, bind->follows);
+	int r = check_kind(index, mount->source, stat.st_mode, fault);
+	if (r < 0)
+		return r;
+	r = set_attributes(fd, bind->readonly, bind->follows);
 	if (r < 0)
 		return fault_errno(fault, r, "mounts[%zu]: source \"%s\"", index, mount->source);
 	snprintf(entry, sizeof(entry), "%zu", index);
@@ -287,6 +295,35 @@ static int share_mount(struct sharing *sharing, size_t index, struct fault *faul
 			r = share_source(sharing, index, &bind, &file, fault);
 	}
 	return r < 0 ? r : make_place(sharing, index, mount->destination, file, fault);
+}
+
+static int check_mount(const struct oci_spec *spec, size_t index, struct fault *fault)
+{
+	const struct oci_mount *mount = &spec->mounts.item[index];
+	struct bind bind;
+	struct stat st;
+
+	if (mount->type && !strcmp(mount->type, "overlay"))
+		return fault_set(fault, -ENOTSUP, HRESULT_NOT_IMPLEMENTED,
+		                 "mounts[%zu]: an overlay of the host's directories cannot be "
+		                 "mounted inside of a VM", index);
+	if (!parse_bind(mount, &bind) || !mount->source || is_the_guests(mount->source))
+		return 0;
+	cleanup_close int fd = open_place(mount->source, &st);
+	return fd < 0 ? fault_errno(fault, fd, "mounts[%zu]: source \"%s\"", index, mount->source)
+	              : check_kind(index, mount->source, st.st_mode, fault);
+}
+
+int share_check(const struct oci_spec *spec, struct fault *fault)
+{
+	struct stat st;
+	int r = 0;
+
+	if (spec->has_root && stat(spec->root.path, &st) < 0)
+		r = fault_errno(fault, -errno, "root \"%s\"", spec->root.path);
+	for (size_t i = 0; r >= 0 && i < spec->mounts.count; i++)
+		r = check_mount(spec, i, fault);
+	return r;
 }
 
 int share_spec(struct oci_spec *spec, const char *name, struct arena *arena, share_fn *fn,

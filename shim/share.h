@@ -21,6 +21,11 @@ struct share_tree {
 };
 typedef int share_fn(const struct share_tree *tree, void *context, struct fault *fault);
 
+/*
+ * Whether all that the spec wants is there and of a kind that can be shared: to be found out before
+ * a VM is started for it.
+ */
+int share_check(const struct oci_spec *spec, struct fault *fault);
 /* The name for a container that is being created. */
 const char *share_name(struct arena *arena, const char *id);
 /*

@@ -223,6 +223,7 @@ static void kinds(struct fixture *fixture)
 	/* A link is where it leads to. */
 	check(symlink("rootfs", at(fixture, "host/link")) == 0);
 	fixture->spec.root.path = at(fixture, "host/link");
+	check(share_check(&fixture->spec, &fixture->fault) == 0);
 	check(share(fixture) == 0);
 	check(fixture->given == 3);
 	check(!strcmp(fixture->spec.root.path, SHARE_GUEST "/" NAME "/rootfs"));
@@ -342,6 +343,9 @@ static void refused(struct fixture *fixture, const char *source, const char *tex
 	};
 	check(share(fixture) < 0);
 	check(strstr(fixture->fault.text, text));
+	fixture->fault = (struct fault)FAULT_NULL;
+	check(share_check(&fixture->spec, &fixture->fault) < 0);
+	check(strstr(fixture->fault.text, text));
 }
 
 static void refusals(struct fixture *fixture)
@@ -358,6 +362,10 @@ static void refusals(struct fixture *fixture)
 	refused(fixture, at(fixture, "host/node"), "is a device of the host");
 	refused(fixture, at(fixture, "host/nothing"), "no such file");
 	check(fixture->given == 0);
+	fixture->spec = (struct oci_spec){
+		MOUNTS({ .destination = "/x", .type = "overlay", .source = "overlay" }),
+	};
+	check(share_check(&fixture->spec, &fixture->fault) == -ENOTSUP);
 	fixture->spec = (struct oci_spec){ .has_root = true };
 	fixture->spec.root.path = at(fixture, "host/file");
 	check(share(fixture) == -ENOTDIR);
