@@ -111,6 +111,8 @@ int virtiofs_start(struct virtiofs *share, struct partition *partition,
 	if (r >= 0)
 		r = buf_printf(&options, "source=%s,cache=auto,sandbox=namespace,xattr,"
 		               "announce_submounts", path);
+	if (r >= 0)
+		r = buf_append(&options, "", 1);
 	if (r < 0) {
 		buf_deinit(&options);
 		return fault_errno(fault, r, "share");
