@@ -663,6 +663,7 @@ void task_died(struct task *task, const char *how)
 
 	snprintf(task->death, sizeof(task->death), "%s", how);
 	task->dead = true;
+	task->paused = false;
 	task->bridge->gone = task->death;
 	if (task->vm)
 		end_processes(task->vm);

@@ -47,7 +47,25 @@ static pid_t host_pid(struct partition *partition, uint32_t pid)
 	return (pid_t)pid + 1000;
 }
 
-static const struct partition_driver driver = { .name = "fake", .host_pid = host_pid };
+/* What the driver was asked for last; the test answers. */
+static struct partition_call *pausing;
+static bool pause_wanted;
+
+static int pause_partition(struct partition *partition, bool pause, struct partition_call *call,
+                           struct fault *fault)
+{
+	(void)partition;
+	(void)fault;
+	pausing = call;
+	pause_wanted = pause;
+	return 0;
+}
+
+static const struct partition_driver driver = {
+	.name = "fake",
+	.host_pid = host_pid,
+	.pause = pause_partition,
+};
 
 static void on_event(struct task *task, const struct control_event *event)
 {
@@ -326,6 +344,122 @@ static void test_nobody_waits_for_another(void **state)
 	              "{\"Pid\":7,\"HostPid\":1007,\"Exec\":\"init\"}");
 }
 
+/* Processes of the VM are like those of a container, but for who they belong to. */
+static void test_vm_process(void **state)
+{
+	struct fixture *fixture = *state;
+	cleanup_close int client = dial(fixture);
+
+	ask(fixture, client, CONTROL_EVENTS, 1, "{}");
+	expect_answer(fixture, client, CONTROL_EVENTS, 1, "\"Result\":0");
+	ask(fixture, client, CONTROL_EXEC, 2,
+	    "{\"Vm\":true,\"Process\":\"{\\\"CommandArgs\\\":[\\\"ps\\\"]}\"}");
+	uint64_t call = fake_expect(&fixture->agent, MESSAGE_EXECUTE_PROCESS);
+	assert_non_null(strstr(fixture->agent.payload, "\"ContainerId\":\"" NULL_CID "\""));
+	assert_non_null(strstr(fixture->agent.payload,
+	                       "\"ProcessParameters\":\"{\\\"CommandArgs\\\":[\\\"ps\\\"]}\""));
+	fake_answer(&fixture->agent, MESSAGE_EXECUTE_PROCESS, call,
+	            "{\"Result\":0,\"ProcessId\":9}");
+	expect_answer(fixture, client, CONTROL_EXEC, 2, "\"Pid\":9,\"HostPid\":1009");
+	uint64_t wait = fake_expect(&fixture->agent, MESSAGE_WAIT_FOR_PROCESS);
+	ask(fixture, client, CONTROL_SIGNAL, 3, "{\"Vm\":true,\"Pid\":9,\"Signal\":15}");
+	call = fake_expect(&fixture->agent, MESSAGE_SIGNAL_PROCESS);
+	assert_non_null(strstr(fixture->agent.payload, "\"ContainerId\":\"" NULL_CID "\""));
+	fake_answer(&fixture->agent, MESSAGE_SIGNAL_PROCESS, call, "{\"Result\":0}");
+	expect_answer(fixture, client, CONTROL_SIGNAL, 3, "\"Result\":0");
+	/* It has no init, it is no container, and nobody else's process. */
+	ask(fixture, client, CONTROL_WAIT, 4, "{\"Vm\":true}");
+	expect_answer(fixture, client, CONTROL_WAIT, 4, "the VM has no process 0");
+	ask(fixture, client, CONTROL_STATE, 5, "{\"Id\":\"\"}");
+	expect_answer(fixture, client, CONTROL_STATE, 5, "{\"Result\":0}");
+	ask(fixture, client, CONTROL_DELETE, 6, "{\"Vm\":true,\"Force\":true}");
+	expect_answer(fixture, client, CONTROL_DELETE, 6, "Id: is required");
+	ask(fixture, client, CONTROL_ATTACH, 7, "{\"Vm\":true,\"Pid\":9}");
+	fake_answer(&fixture->agent, MESSAGE_WAIT_FOR_PROCESS, wait, "{\"Result\":0,\"ExitCode\":3}");
+	expect_answer(fixture, client, CONTROL_ATTACH, 7, "\"ExitCode\":3");
+	assert_int_equal(told(fixture, client, NULL), 0);
+	/* The loss of whoever attached takes it along. */
+	cleanup_close int other = dial(fixture);
+	ask(fixture, other, CONTROL_EXEC, 1, "{\"Vm\":true,\"Process\":\"{}\"}");
+	call = fake_expect(&fixture->agent, MESSAGE_EXECUTE_PROCESS);
+	fake_answer(&fixture->agent, MESSAGE_EXECUTE_PROCESS, call,
+	            "{\"Result\":0,\"ProcessId\":10}");
+	fake_expect(&fixture->agent, MESSAGE_WAIT_FOR_PROCESS);
+	ask(fixture, other, CONTROL_ATTACH, 2, "{\"Vm\":true,\"Pid\":10}");
+	close_fd(&other);
+	fake_spin(&fixture->agent);
+	fake_expect(&fixture->agent, MESSAGE_SIGNAL_PROCESS);
+	assert_non_null(strstr(fixture->agent.payload, "\"ProcessId\":10"));
+	task_died(&fixture->task, "was ended by the test");
+}
+
+static void answer_pause(struct fixture *fixture, bool expected)
+{
+	struct partition_call *call = take_pointer(pausing);
+
+	assert_non_null(call);
+	assert_int_equal(pause_wanted, expected);
+	call->answer(call, NULL);
+	fake_spin(&fixture->agent);
+}
+
+static void test_pause_vm(void **state)
+{
+	static const char asleep[] = "the VM is paused";
+	struct fixture *fixture = *state;
+	cleanup_close int client = dial(fixture), waiter = dial(fixture);
+
+	run(fixture, client);
+	ask(fixture, client, CONTROL_RESUME, 1, "{\"Vm\":true}");
+	expect_answer(fixture, client, CONTROL_RESUME, 1, "the VM is not paused");
+	ask(fixture, client, CONTROL_PAUSE, 2, "{\"Vm\":true}");
+	assert_int_equal(told(fixture, client, NULL), 0);
+	ask(fixture, client, CONTROL_PAUSE, 3, "{\"Vm\":true}");
+	expect_answer(fixture, client, CONTROL_PAUSE, 3, "is changing its state");
+	answer_pause(fixture, true);
+	expect_answer(fixture, client, CONTROL_PAUSE, 2, "\"Result\":0");
+
+	ask(fixture, client, CONTROL_STATE, 4, "{\"Id\":\"c\"}");
+	expect_answer(fixture, client, CONTROL_STATE, 4, "\"Status\":\"paused\"");
+	ask(fixture, waiter, CONTROL_WAIT, 1, "{\"Id\":\"c\"}");
+	static const uint32_t refused[] = {
+		CONTROL_SIGNAL, CONTROL_EXEC, CONTROL_STATISTICS, CONTROL_RESUME, CONTROL_DELETE,
+		CONTROL_PROCESSES, CONTROL_UPDATE, CONTROL_PAUSE,
+	};
+	for (size_t i = 0; i < array_size(refused); i++) {
+		ask(fixture, client, refused[i], 10 + i, "{\"Id\":\"c\",\"Signal\":9}");
+		expect_answer(fixture, client, refused[i], 10 + i, asleep);
+	}
+	ask(fixture, client, CONTROL_DUMP, 5, "{}");
+	expect_answer(fixture, client, CONTROL_DUMP, 5, "paused with its VM");
+	fake_quiet(&fixture->agent);
+
+	ask(fixture, client, CONTROL_RESUME, 6, "{\"Vm\":true}");
+	answer_pause(fixture, false);
+	expect_answer(fixture, client, CONTROL_RESUME, 6, "\"Result\":0");
+	/* By force it is deleted all the same. */
+	ask(fixture, client, CONTROL_PAUSE, 7, "{\"Vm\":true}");
+	answer_pause(fixture, true);
+	expect_answer(fixture, client, CONTROL_PAUSE, 7, "\"Result\":0");
+	ask(fixture, client, CONTROL_DELETE, 8, "{\"Id\":\"c\",\"Force\":true}");
+	answer_pause(fixture, false);
+	fake_expect(&fixture->agent, MESSAGE_SIGNAL_PROCESS);
+	task_died(&fixture->task, "was ended by the test");
+}
+
+/* Of partitions that share nothing; what becomes of the fds is seen by their other ends. */
+static void test_share_refused(void **state)
+{
+	struct fixture *fixture = *state;
+	cleanup_close int client = dial(fixture);
+
+	ask(fixture, client, CONTROL_SHARE, 1, "{\"Share\":\"c.1\",\"Entry\":\"rootfs\"}");
+	expect_answer(fixture, client, CONTROL_SHARE, 1, "comes without its mount");
+	ask(fixture, client, CONTROL_SHARE, 2,
+	    "{\"Share\":\"c.1\",\"Entry\":\"rootfs\",\"Tree\":true}");
+	expect_answer(fixture, client, CONTROL_SHARE, 2, "comes without its mount");
+}
+
 static void test_client_goes_away(void **state)
 {
 	struct fixture *fixture = *state;
@@ -488,6 +622,9 @@ int main(void)
 		TEST(test_nonsense),
 		TEST(test_state),
 		TEST(test_nobody_waits_for_another),
+		TEST(test_vm_process),
+		TEST(test_pause_vm),
+		TEST(test_share_refused),
 		TEST(test_client_goes_away),
 		TEST(test_proxy_goes_away),
 		TEST(test_fds),
