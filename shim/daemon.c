@@ -286,6 +286,7 @@ void daemon_kill(struct daemon *daemon)
 void daemon_collect(struct daemon *daemon, char *text, size_t size)
 {
 	siginfo_t info = { 0 };
+	bool complains = false;
 	char line[256];
 	int n;
 
@@ -298,11 +299,16 @@ void daemon_collect(struct daemon *daemon, char *text, size_t size)
 	else
 		n = snprintf(text, size, "%s was killed by signal %d", daemon->name,
 		             info.si_status);
+	/* Who was killed by somebody, or is content, has said nothing about it. */
+	if (info.si_code == CLD_EXITED)
+		complains = info.si_status != 0;
+	else
+		complains = info.si_status != SIGKILL && info.si_status != SIGTERM;
 	daemon->pid = 0;
 	source_deinit(&daemon->exited);
 	hear_all(daemon);
 	tail_line(&daemon->said, NULL, line, sizeof(line));
-	if (line[0] && n > 0 && (size_t)n < size)
+	if (complains && line[0] && n > 0 && (size_t)n < size)
 		snprintf(text + n, size - (size_t)n, ": %s", line);
 }
 

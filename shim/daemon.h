@@ -53,8 +53,8 @@ bool daemon_has_ended(const struct daemon *daemon);
 /* Ends it; it is collected later. */
 void daemon_kill(struct daemon *daemon);
 /*
- * Waits for it (a moment, where it was killed) and says how it ended: "virtiofsd ended with status
- * 1: <its last line>". No callbacks any more.
+ * Waits for it (a moment, where it was killed) and says how it ended: "virtiofsd was killed by
+ * signal 9", "virtiofsd ended with status 1: <its last line>". No callbacks any more.
  */
 void daemon_collect(struct daemon *daemon, char *text, size_t size);
 /* Kills it if it runs and releases everything. */

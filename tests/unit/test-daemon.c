@@ -125,7 +125,7 @@ static void test_kill(void **state)
 	assert_int_equal(loop_run(&fixture->loop), 0);
 	assert_false(daemon_has_ended(&fixture->daemon));
 	daemon_kill(&fixture->daemon);
-	assert_string_equal(finish(fixture), "sh was killed by signal 9: READY");
+	assert_string_equal(finish(fixture), "sh was killed by signal 9");
 }
 
 static void test_console(void **state)
@@ -160,8 +160,8 @@ static void test_rights(void **state)
 	      "ls /proc/self/fd | wc -l | grep -qx 4 || ls -l /proc/self/fd\n"
 	      "[ $(ulimit -c) = 0 ] || echo core\n"
 	      "read x && echo reads\n"
-	      "exit 0");
-	assert_string_equal(finish(fixture), "sh ended with status 0");
+	      "exit 1");
+	assert_string_equal(finish(fixture), "sh ended with status 1");
 }
 
 /* Where nobody could go by a path, and with a file that nobody could open. */
@@ -183,9 +183,9 @@ static void test_directory_and_fds(void **state)
 	plan.directory = path;
 	plan.fds = (const int[]){ file, -1 };
 	snprintf(script, sizeof(script), "echo x > made && rm made && [ ! -e /proc/self/fd/%d ] && "
-	         "cat <&%d >&2", other, file);
+	         "cat <&%d >&2; exit 4", other, file);
 	start(fixture, &plan, script);
-	assert_string_equal(finish(fixture), "sh ended with status 0: inside");
+	assert_string_equal(finish(fixture), "sh ended with status 4: inside");
 	assert_int_equal(rmdir(path), 0);
 }
 
@@ -197,8 +197,9 @@ static void test_capabilities(void **state)
 	start(fixture, &plan,
 	      "grep -qx 'CapPrm:\t0000000000000041' /proc/self/status || echo permitted\n"
 	      "grep -qx 'CapBnd:\t0000000000000041' /proc/self/status || echo bounding\n"
-	      "[ $(id -u) = 0 ] || echo user\n");
-	assert_string_equal(finish(fixture), "sh ended with status 0");
+	      "[ $(id -u) = 0 ] || echo user\n"
+	      "exit 1");
+	assert_string_equal(finish(fixture), "sh ended with status 1");
 }
 
 static void test_no_program(void **state)
