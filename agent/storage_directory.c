@@ -118,7 +118,7 @@ static int add(const struct storage_job *job, struct fault *fault)
 	                               : mount_9p(job, fault);
 	if (fd < 0)
 		return fd;
-	int r = mountpoint_make(&point, directory->mount_path, 0700);
+	int r = mountpoint_make(&point, directory->mount_path, 0711);
 	if (r < 0)
 		return fault_errno(fault, r, "making it");
 	if (mountpoint_taken(&point))

@@ -48,11 +48,12 @@ static void destroy(struct share *share)
 static int make_directory(struct share *share)
 {
 	share->name = strrchr(share->path, '/') + 1;
-	if (mkdirat(share->parent_fd, share->name, 0700) < 0)
+	if (mkdirat(share->parent_fd, share->name, 0711) < 0)
 		return -errno;
 	share->fd = openat(share->parent_fd, share->name,
 	                   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return share->fd < 0 ? -errno : 0;
+	/* A container's root may be somebody else in the VM, and goes through here. */
+	return share->fd < 0 || fchmod(share->fd, 0711) < 0 ? -errno : 0;
 }
 
 int share_new(const struct partition *partition, const char *name, struct share **ret,
