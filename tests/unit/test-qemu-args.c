@@ -42,7 +42,7 @@ static const struct {
 		"-device vhost-user-fs-pci,chardev=share,tag=hvrun " DEVICES
 		"-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 "
 		"-append console=ttyS0 quiet panic=-1 printk.devkmsg=on mitigations=off "
-		"tsc=reliable no_timer_check -- --parent vsock:host --port 1073741824"
+		"tsc=reliable no_timer_check cryptomgr.notests -- --parent vsock:host --port 1073741824"
 	},
 	/* On KVM, with the kernel's vsock. */
 	{
