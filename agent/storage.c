@@ -297,7 +297,9 @@ static void start_work(struct storage_task *task, const char *device, bool remov
 			task->makes_bundle = access(bundle, F_OK) < 0;
 		work.job.keep_bundle = remove && keeps_bundle(task, bundle);
 	}
-	timer_set(&task->limit, storage->work_limit);
+	/* Nobody waits for the undoing: it has all the time. */
+	timer_set(&task->limit, task->state == TASK_UNDOING ? STORAGE_WORK_LIMIT :
+	                                                      storage->work_limit);
 	int error = worker_start(&task->worker, &storage->agent->loop, run_work, &work, work_done);
 	if (error < 0) {
 		struct fault fault;
