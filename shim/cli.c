@@ -47,19 +47,23 @@ static const struct option_row global_options[] = {
 	{ NULL },
 };
 
-static int bad_option(const char *name, struct fault *fault, char **argv, int code, int letter)
+/* "run: " before what is said of an option of a verb. */
+#define OF_VERB "%s%s"
+#define OF_VERB_ARGS(verb) (verb) ? (verb) : "", (verb) ? ": " : ""
+
+static int bad_option(const char *verb, struct fault *fault, char **argv, int code, int letter)
 {
 	/* Behind optind for "--name", in optopt for "-x". */
 	const char *word = argv[optind > 0 ? optind - 1 : 0];
+	char short_form[] = { '-', (char)letter, '\0' };
 	if (code == ':')
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 "%s: option \"%s\" needs an argument", name, word);
+		                 OF_VERB "option \"%s\" needs an argument", OF_VERB_ARGS(verb), word);
 	if (letter && strncmp(word, "--", 2) != 0)
-		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 "%s: unknown option \"-%c\"; see hvrun %s--help", name, letter,
-		                 strcmp(name, "hvrun") ? name + strlen("hvrun ") : "");
+		word = short_form;
 	return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-	                 "%s: unknown option \"%s\"; see %s --help", name, word, name);
+	                 OF_VERB "unknown option \"%s\"; see hvrun%s%s --help", OF_VERB_ARGS(verb),
+	                 word, verb ? " " : "", verb ? verb : "");
 }
 
 static int parse_number(const char *text, struct opt_i64 *ret)
@@ -83,7 +87,7 @@ static int parse_number(const char *text, struct opt_i64 *ret)
 	return 0;
 }
 
-static int store(const char *name, const struct option_row *row, void *into, struct fault *fault)
+static int store(const char *verb, const struct option_row *row, void *into, struct fault *fault)
 {
 	void *at = (char *)into + row->offset;
 	struct str_list *list = at;
@@ -98,14 +102,15 @@ static int store(const char *name, const struct option_row *row, void *into, str
 	case OPTION_LIST:
 		larger = realloc(list->item, (list->count + 1) * sizeof(*list->item));
 		if (!larger)
-			return fault_errno(fault, -ENOMEM, "%s", name);
+			return fault_errno(fault, -ENOMEM, "--%s", row->name);
 		list->item = larger;
 		list->item[list->count++] = optarg;
 		return 0;
 	case OPTION_NUMBER:
 		if (parse_number(optarg, at) < 0)
 			return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-			                 "%s: --%s \"%s\" is not a number", name, row->name, optarg);
+			                 OF_VERB "--%s \"%s\" is not a number", OF_VERB_ARGS(verb),
+			                 row->name, optarg);
 		return 0;
 	case OPTION_IGNORED:
 	case OPTION_IGNORED_ARGUMENT:
@@ -136,7 +141,7 @@ static void make_tables(const struct option_row *rows, struct option *longs, cha
 }
 
 /* 1: --help was asked for. */
-int cli_parse(const char *name, const struct option_row *rows, void *into, int argc, char **argv,
+int cli_parse(const char *verb, const struct option_row *rows, void *into, int argc, char **argv,
               int *ret_first, struct fault *fault)
 {
 	struct option longs[OPTIONS_MAX + 2];
@@ -154,8 +159,8 @@ int cli_parse(const char *name, const struct option_row *rows, void *into, int a
 				row = &rows[n];
 		}
 		if (!row)
-			return bad_option(name, fault, argv, c, optopt);
-		int error = store(name, row, into, fault);
+			return bad_option(verb, fault, argv, c, optopt);
+		int error = store(verb, row, into, fault);
 		if (error < 0)
 			return error;
 	}
@@ -250,18 +255,17 @@ static void free_lists(const struct option_row *rows, void *options)
 static int run_verb(struct cli *cli, const struct verb *verb, int argc, char **argv,
                     struct fault *fault)
 {
-	char name[64];
 	int first = 0;
-	snprintf(name, sizeof(name), "hvrun %s", verb->name);
 	void *options = calloc(1, verb->options_size + 1);
 	if (!options)
-		return fault_errno(fault, -ENOMEM, "%s", name);
-	int r = cli_parse(name, verb->options, options, argc, argv, &first, fault);
+		return fault_errno(fault, -ENOMEM, "%s", verb->name);
+	int r = cli_parse(verb->name, verb->options, options, argc, argv, &first, fault);
 	if (r == 1)
 		print_verb_help(verb);
 	else if (!r && (argc - first < verb->least || (verb->most >= 0 && argc - first > verb->most)))
-		r = fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "usage: %s [options] %s", name,
-		              verb->operands);
+		r = fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "usage: hvrun %s%s%s%s",
+		              verb->name, verb->options ? " [options]" : "",
+		              *verb->operands ? " " : "", verb->operands);
 	else if (!r && !verb->stateless)
 		r = state_open(&cli->state, cli->root, fault);
 	if (!r)
@@ -303,7 +307,7 @@ int cli_main(int argc, char **argv)
 	hold_stdio();
 	signal(SIGPIPE, SIG_IGN);
 	cli.config = getenv("HVRUN_CONFIG");
-	int r = cli_parse("hvrun", global_options, &cli, argc, argv, &first, &fault);
+	int r = cli_parse(NULL, global_options, &cli, argc, argv, &first, &fault);
 	if (!r && cli.version) {
 		printf("hvrun version " HVRUN_VERSION "\nspec: " OCI_VERSION "\n");
 		return 0;

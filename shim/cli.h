@@ -55,6 +55,6 @@ extern const struct verb verbs_lifecycle[], verbs_delete[], verbs_exec[], verbs_
 
 /* The whole program: global options, verb, its options. Returns the exit status. */
 int cli_main(int argc, char **argv);
-/* Parses options into *into; the operands are left in argv[*ret_first…]. */
-int cli_parse(const char *name, const struct option_row *rows, void *into, int argc, char **argv,
+/* Parses options into *into; the operands are left in argv[*ret_first…]. verb NULL: global ones. */
+int cli_parse(const char *verb, const struct option_row *rows, void *into, int argc, char **argv,
               int *ret_first, struct fault *fault);

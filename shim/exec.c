@@ -192,7 +192,7 @@ static int check(const struct exec_options *options, int argc, const struct oci_
 	const char *wrong = NULL;
 	if (options->process && argc > 1)
 		wrong = "either --process or a command, not both";
-	else if (options->preserve_fds.value > 0)
+	else if (options->preserve_fds.value)
 		wrong = "--preserve-fds: open files cannot be passed into a partition";
 	else if (process->terminal && options->detach && !options->console_socket)
 		wrong = "a detached process with a terminal needs a --console-socket";

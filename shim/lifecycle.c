@@ -36,7 +36,7 @@
 struct create_options {
 	const char *bundle, *config, *pid_file, *console_socket, *pod, *log_path;
 	struct opt_i64 preserve_fds, log_size, log_files;
-	bool detach, keep;
+	bool detach, keep, tty;
 };
 
 #define AT(member) offsetof(struct create_options, member)
@@ -54,6 +54,8 @@ struct create_options {
 static const struct option_row create_rows[] = { CREATE_ROWS, { NULL } };
 static const struct option_row run_rows[] = {
 	{ "detach", 'd', OPTION_FLAG, AT(detach), NULL, "in the background, output to a log file" },
+	{ "tty", 't', OPTION_FLAG, AT(tty), NULL, "with a terminal, whatever the config says" },
+	{ "interactive", 'i', OPTION_IGNORED },
 	{ "keep", 0, OPTION_FLAG, AT(keep), NULL, "do not delete the container after its exit" },
 	{ "log-path", 0, OPTION_STRING, AT(log_path), "FILE", "with -d: the log file (hvrun logs)" },
 	{ "log-size", 0, OPTION_NUMBER, AT(log_size), "BYTES", "with -d: rotate at (default 16M)" },
@@ -87,7 +89,7 @@ static int check_options(const struct creation *creation, bool run, struct fault
 	const struct create_options *options = creation->options;
 	bool terminal = creation->bundle.spec.process->terminal;
 	const char *wrong = NULL;
-	if (options->preserve_fds.value > 0)
+	if (options->preserve_fds.value)
 		wrong = "--preserve-fds: open files cannot be passed into a partition";
 	else if (terminal && !options->console_socket && (!run || options->detach))
 		wrong = "process.terminal needs a --console-socket";
@@ -410,6 +412,8 @@ static int create(struct creation *creation, bool run, struct fault *fault)
 	if (!error)
 		error = bundle_load(&creation->bundle, options->bundle ? options->bundle : ".",
 		                    options->config, fault);
+	if (!error && options->tty)
+		creation->bundle.spec.process->terminal = true;
 	if (!error)
 		error = check_options(creation, run, fault);
 	if (!error)

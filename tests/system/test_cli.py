@@ -60,6 +60,19 @@ def test_bad_usage(hv, args):
     assert hv.run(*args, status=None).returncode not in (0, None)
 
 
+@pytest.mark.parametrize("words, text", [
+    (["run", "-x", "a"], 'run: unknown option "-x"; see hvrun run --help'),
+    (["run", "--bogus", "a"], 'run: unknown option "--bogus"; see hvrun run --help'),
+    (["-x"], 'unknown option "-x"; see hvrun --help'),
+    (["run", "-b"], 'run: option "-b" needs an argument'),
+    (["logs", "--tail", "x", "a"], 'logs: --tail "x" is not a number'),
+    (["list", "a"], "usage: hvrun list [options]"),
+    (["state"], "usage: hvrun state ID"),
+])
+def test_bad_usage_is_explained(hv, words, text):
+    assert hv.run(*words, status=1).stderr == f"hvrun: {text}\n"
+
+
 def test_options_with_equals_sign(hv, rootfs):
     hv.run("list", "--format=json", options=["--log-format=json", "--debug"])
 

@@ -104,6 +104,14 @@ def test_run_with_a_terminal(hv, rootfs, terminal):
     assert terminal.mode() == before
 
 
+def test_options_as_other_programs_have_them(hv, box, rootfs, terminal):
+    for words in (["exec", "-it", box, "tty"], ["exec", "-i", "-t", box, "tty"],
+                  ["run", "-it", "--bundle", hv.bundle(config("tty", rootfs=rootfs)), hv.new_id()]):
+        terminal.run(hv, *words)
+        terminal.expect(b"/dev/pts/0\r\n")
+        assert terminal.wait() == 0
+
+
 def test_resize(hv, box, terminal):
     terminal.size(20, 50)
     terminal.run(hv, "exec", "-t", box, "sh", "-c",

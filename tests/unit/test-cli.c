@@ -39,7 +39,7 @@ static int parse(const char *line, struct options *options, int *ret_first, stru
 		argv[argc++] = word;
 	*options = (struct options){ 0 };
 	*fault = (struct fault)FAULT_NULL;
-	return cli_parse("hvrun verb", rows, options, argc, argv, ret_first, fault);
+	return cli_parse("verb", rows, options, argc, argv, ret_first, fault);
 }
 
 static void test_forms(void **state)
@@ -128,7 +128,7 @@ static void test_numbers(void **state)
 		assert_int_equal(options.size.set, numbers[i].good);
 		assert_int_equal(options.size.value, numbers[i].value);
 		if (r < 0)
-			assert_non_null(strstr(fault.text, "hvrun verb: --size"));
+			assert_non_null(strstr(fault.text, "verb: --size"));
 	}
 }
 
@@ -137,13 +137,13 @@ static void test_refusals(void **state)
 	static const struct {
 		const char *line, *text;
 	} refusals[] = {
-		{ "--nope id", "hvrun verb: unknown option \"--nope\"" },
-		{ "--nope=1 id", "hvrun verb: unknown option \"--nope=1\"" },
-		{ "-z id", "hvrun verb: unknown option \"-z\"" },
-		{ "-az id", "hvrun verb: unknown option \"-z\"" },
-		{ "--file", "hvrun verb: option \"--file\" needs an argument" },
-		{ "-f", "hvrun verb: option \"-f\" needs an argument" },
-		{ "--all=1 id", "hvrun verb: " },
+		{ "--nope id", "verb: unknown option \"--nope\"; see hvrun verb --help" },
+		{ "--nope=1 id", "verb: unknown option \"--nope=1\"" },
+		{ "-z id", "verb: unknown option \"-z\"; see hvrun verb --help" },
+		{ "-az id", "verb: unknown option \"-z\"; see hvrun verb --help" },
+		{ "--file", "verb: option \"--file\" needs an argument" },
+		{ "-f", "verb: option \"-f\" needs an argument" },
+		{ "--all=1 id", "verb: " },
 	};
 
 	(void)state;
