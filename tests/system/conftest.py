@@ -12,6 +12,7 @@ import pytest
 pytest.register_assert_rewrite("agent", "bridge", "hvrun", "watch")
 
 import container
+import partition
 import watch
 from agent import Agent
 from hvrun import HVAGENT, HVRUN, Hvrun
@@ -48,14 +49,30 @@ class Place:
                 pass
 
 
+def pytest_addoption(parser):
+    parser.addoption("--partition", choices=["local", "qemu"], default="local",
+                     help="which driver hvrun's tests use (default: local)")
+
+
+def pytest_configure(config):
+    if config.getoption("--partition") != "local":
+        watch.PATIENCE = 5
+
+
 def pytest_sessionstart(session):
     watch.become_subreaper()
 
 
 def pytest_collection_modifyitems(config, items):
-    if os.geteuid():
-        for item in items:
+    driver = config.getoption("--partition")
+    left_out = [item for item in items if not partition.belongs(item, driver)]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+    for item in items:
+        if os.geteuid():
             item.add_marker(pytest.mark.skip(reason="needs root"))
+        elif driver != "local" and (reason := partition.reason_against(item)):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")
@@ -121,12 +138,38 @@ def session(agent):
     return agent.session()
 
 
+@pytest.fixture(scope="session")
+def driver(request):
+    """The name of hvrun's partitions in this run."""
+    return request.config.getoption("--partition")
+
+
+@pytest.fixture(scope="session")
+def shared_vm(driver, rootfs):
+    vm = partition.SharedVM(lambda place: Hvrun(place, driver), rootfs)
+    yield vm
+    left = vm.close()
+    assert not left, f"left of the shared VM: {left}"
+
+
 @pytest.fixture
-def hv(place):
-    """hvrun with the local partition."""
+def vm(request, driver):
+    """The shared VM for a test that can share one, or None."""
+    if driver == "local" or partition.needs_its_own(request.node):
+        return None
+    shared = request.getfixturevalue("shared_vm")
+    if not shared.usable():
+        shared.stop()
+        shared.start()
+    return shared
+
+
+@pytest.fixture
+def hv(request, driver, vm, place):
+    """hvrun with the partition of this run."""
     if not os.access(HVRUN, os.X_OK):
         pytest.fail(f"{HVRUN} is not built (HVRUN_BUILD)")
-    runtime = Hvrun(place)
+    runtime = Hvrun(place, driver, vm)
     yield runtime
     left = runtime.clean()
     files = runtime.leftovers()
@@ -134,3 +177,18 @@ def hv(place):
         print(path, path.read_text(errors="replace")[-4000:])
     assert not left, f"cannot be deleted: {left}"
     assert not files, f"left below --root: {files}"
+    if vm:
+        check_vm(vm)
+
+
+def check_vm(vm):
+    """A test leaves the shared VM as it was, or the next one gets another."""
+    try:
+        watch.eventually(lambda: not vm.remains(), 1)
+    except TimeoutError:
+        remains = vm.remains()
+        vm.stop()
+        pytest.fail("left behind:\n" + "\n".join(remains), pytrace=False)
+    except AssertionError as error:
+        vm.stop()
+        pytest.fail(f"the VM does not answer after the test: {error}", pytrace=False)

@@ -38,11 +38,13 @@ class Result(subprocess.CompletedProcess):
 
 
 class Hvrun:
-    """hvrun with the local partition."""
+    """hvrun with one driver; `shared` is a VM that containers are put into as long as the root is its."""
 
-    def __init__(self, place):
+    def __init__(self, place, driver="local", shared=None):
         self.place = place
-        self.root = place.path / "r"
+        self.driver = driver
+        self.shared = shared
+        self.root = shared.root if shared else place.path / "r"
         self.environment = dict(os.environ, HVRUN_AGENT=HVAGENT)
         self.ids = 0
         self.started = []
@@ -56,7 +58,25 @@ class Hvrun:
         return container.write_bundle(self.place.path / name, spec)
 
     def words(self, *args, options=()):
-        return [HVRUN, "--root", str(self.root), *map(str, options), *map(str, args)]
+        driver = ["--partition", self.driver] if self.driver != "local" else []
+        if self.is_shared() and args[0] in ("run", "create") and "--pod" not in args:
+            args = (args[0], "--pod", self.shared.base, *args[1:])
+        return [HVRUN, "--root", str(self.root), *driver, *map(str, options), *map(str, args)]
+
+    @property
+    def in_vm(self):
+        """Containers run on a kernel that is not the test's."""
+        return self.driver != "local"
+
+    def outside(self, *words):
+        """What a command prints beside the containers: on this machine, or in the VM."""
+        if not self.in_vm:
+            return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+        partition = self.shared.base if self.is_shared() else self.partitions()[0]
+        return self.run("exec", "--vm", partition, *words).stdout
+
+    def is_shared(self):
+        return self.shared is not None and self.root == self.shared.root
 
     def popen(self, *args, options=(), **more):
         more.setdefault("stdin", subprocess.DEVNULL)
@@ -80,9 +100,10 @@ class Hvrun:
                                  more.pop("stdin", subprocess.DEVNULL), **more)
             try:
                 if input is not None:
-                    process.communicate(input.encode() if isinstance(input, str) else input, timeout)
+                    data = input.encode() if isinstance(input, str) else input
+                    process.communicate(data, timeout * watch.PATIENCE)
                 else:
-                    process.wait(timeout)
+                    process.wait(timeout * watch.PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -138,9 +159,19 @@ class Hvrun:
     def wait_status(self, cid, status, timeout=5):
         watch.eventually(lambda: self.status(cid) == status, timeout, f"{cid} {status}")
 
+    def partition_of(self, cid):
+        """Its directory."""
+        name = self.shared.base if self.is_shared() else cid
+        return self.root / "partitions" / name
+
+    def partitions(self):
+        """Names of the test's own."""
+        names = [path.name for path in (self.root / "partitions").iterdir()]
+        return [name for name in names if not self.is_shared() or name != self.shared.base]
+
     def partition(self, cid):
         """What is known of the sandbox process of a container's partition."""
-        return json.loads((self.root / "partitions" / cid / "sandbox.json").read_text())
+        return json.loads((self.partition_of(cid) / "sandbox.json").read_text())
 
     def sandbox_pid(self, cid):
         return self.partition(cid)["Pid"]
@@ -149,7 +180,9 @@ class Hvrun:
         return self.partition(cid)["AgentPid"]
 
     def init_pid(self, cid):
-        """The container's init, as this test sees it."""
+        """The container's init, as this test sees it; in a VM, as the VM does."""
+        if self.driver != "local":
+            return self.run("ps", "--format", "json", cid).json()[0]
         inside = [pid for pid in watch.children(self.agent_pid(cid))
                   if any(cid in line for line in
                          pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines())]
@@ -157,7 +190,9 @@ class Hvrun:
         return min(inside, key=lambda pid: watch.stat(pid)[3])
 
     def list(self):
-        return self.run("list", "--format", "json").json() or []
+        """The test's own."""
+        found = self.run("list", "--format", "json").json() or []
+        return [entry for entry in found if not self.is_shared() or entry["id"] != self.shared.base]
 
     # The end of a test
 
@@ -182,6 +217,10 @@ class Hvrun:
 
     def leftovers(self, timeout=3):
         """Names below --root that stay, when every container is deleted."""
+        expected = {"containers", "partitions", "lock", "kvm"}
+        if self.is_shared():
+            expected |= self.shared.files
+
         def files():
             found = []
             for top, names, plain in os.walk(self.root):
@@ -190,8 +229,8 @@ class Hvrun:
             return sorted(found)
         deadline = time.monotonic() + timeout
         while (found := files()) and time.monotonic() < deadline:
-            if not set(found) - {"containers", "partitions", "lock"}:
+            if not set(found) - expected:
                 break
             time.sleep(0.02)
             watch.reap()
-        return [name for name in found if name not in ("containers", "partitions", "lock")]
+        return [name for name in found if name not in expected]

@@ -15,8 +15,10 @@ import time
 PR_SET_CHILD_SUBREAPER = 36
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 
+PATIENCE = 1                    # how much longer everything may take: emulated CPUs are slow
 statuses = {}                   # pid -> exit status of adopted processes that we reaped
 _owned = {}                     # pid -> the Popen object that waits for it
+_kept = set()                   # adopted processes that are not the test's
 
 
 def become_subreaper():
@@ -28,6 +30,12 @@ def own(popen):
     """This one is waited for by its object."""
     _owned[popen.pid] = popen
     return popen
+
+
+def keep(pids):
+    """These are there before and after a test: a VM that tests share."""
+    _kept.clear()
+    _kept.update(pids)
 
 
 def is_owned(pid):
@@ -97,12 +105,12 @@ def reap():
 def adopted():
     """Living processes that came to us because their parent is gone."""
     reap()
-    return [pid for pid in children(os.getpid()) if not is_owned(pid)]
+    return [pid for pid in children(os.getpid()) if not is_owned(pid) and pid not in _kept]
 
 
 def eventually(condition, timeout=5, what="it"):
     """Polls, reaping meanwhile; the true value."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * PATIENCE
     while True:
         reap()
         value = condition()

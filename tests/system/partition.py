@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The VM that tests share under `--partition qemu`, and which tests have one of their own or none.
+
+A VM takes seconds to boot under emulation, so most tests put their containers into one that is there
+already, as --pod does; what it holds is compared before and after each of them.
+"""
+
+import json
+import pathlib
+import shutil
+import tempfile
+
+import container
+import watch
+
+# Tests of hvrun, which are run with every driver. The others are about an agent alone.
+OF_HVRUN = ("test_cli", "test_clients", "test_host_review", "test_mount_namespace", "test_shares",
+            "test_soak", "test_spec", "test_spec_members", "test_terminal")
+OF_VMS = ("test_vm",)
+
+# Tests that are about partitions. "file::test", or with its parameters.
+OWN = {
+    "test_cli::test_long_root",
+}
+
+# Tests that make no sense with a VM, each with the fact that makes it so.
+NOT_IN_A_VM = {
+    "test_spec::test_exec_cpu_affinity": "the shared VM has one CPU; test_vm.py has one with two",
+    "test_spec::test_id_mapped_mount": "Linux 6.1 maps no ids on virtiofs",
+    "test_spec::test_namespace_by_path[network]":
+        "a network namespace of the host is no VM's: it gets its own, see test_vm.py",
+    "test_spec::test_wrong_namespace_path[network-/nonexistent/ns-/nonexistent/ns]":
+        "a network namespace of the host is no VM's: its path says nothing, see test_vm.py",
+    "test_spec::test_pid_in_a_hook_on_the_host": "namespaces of a VM cannot be entered from the host",
+}
+
+
+def names(item):
+    """What a test may be called in the tables above."""
+    module = item.module.__name__
+    return f"{module}::{item.name}", f"{module}::{item.name.partition('[')[0]}"
+
+
+def belongs(item, driver):
+    module = item.module.__name__
+    return module not in OF_VMS if driver == "local" else module in OF_HVRUN + OF_VMS
+
+
+def needs_its_own(item):
+    return item.module.__name__ in OF_VMS or any(name in OWN for name in names(item))
+
+
+def reason_against(item):
+    return next((NOT_IN_A_VM[name] for name in names(item) if name in NOT_IN_A_VM), None)
+
+
+# What is asked of the shared VM before and after each test. Numbers of kernel threads, of our own
+# processes and of mounts come and go, so they are left out.
+LOOK = """
+for p in /proc/[0-9]*; do
+	pid=${p#/proc/}
+	read -r line < $p/stat 2>/dev/null || continue
+	set -- ${line##*) }
+	[ $2 = 2 ] || [ $pid = 2 ] || [ $pid = $$ ] || [ $2 = $$ ] || echo process ${line%%)*}
+done
+while read -r id parent device root point rest; do echo mount $root $point; done < /proc/1/mountinfo
+for g in /sys/fs/cgroup/*/ /sys/fs/cgroup/*/*/ /sys/fs/cgroup/*/*/*/; do [ -d $g ] && echo cgroup $g; done
+for f in /run/* /run/*/* /tmp/*; do echo file $f; done
+n=0; for f in /proc/1/fd/*; do n=$((n+1)); done; echo open files of the agent: $n
+"""
+
+
+class SharedVM:
+    """A VM with a container that sleeps, in a --root that all tests use."""
+
+    def __init__(self, make, rootfs):
+        self.path = pathlib.Path(tempfile.mkdtemp(prefix="hvvm", dir="/tmp"))
+        self.root = self.path / "r"
+        self.base = f"{self.path.name}-base"
+        self.hv = make(self)
+        self.hv.root = self.root
+        self.rootfs = rootfs
+        self.pids = set()
+
+    @property
+    def token(self):
+        return self.path.name
+
+    def start(self):
+        bundle = container.write_bundle(self.path / "b", container.config("sleep", "100000",
+                                                                          rootfs=self.rootfs))
+        self.hv.run("run", "-d", "--bundle", bundle, self.base, timeout=60)
+        record = json.loads((self.root / "partitions" / self.base / "sandbox.json").read_text())
+        self.sandbox = record["Pid"]
+        self.pids = set(watch.adopted())
+        watch.keep(self.pids)
+        self.files = set(self.names())
+        self.before = self.look()
+
+    def names(self):
+        return [str(path.relative_to(self.root)) for path in self.root.rglob("*")]
+
+    def usable(self):
+        """The VM is there and answers."""
+        return self.pids and watch.stat(self.sandbox) and \
+            self.hv.run("exec", self.base, "true", status=None).returncode == 0
+
+    def look(self):
+        """What there is in the VM, and of it on the host."""
+        found = self.hv.run("exec", "--vm", self.base, "sh", "-c", LOOK).stdout.splitlines()
+        found += [f"share {line.split()[4]}" for line in watch.mounts(self.sandbox)
+                  if str(self.root) in line]
+        return sorted(found + [f"open files of the sandbox process: {len(watch.fds(self.sandbox))}"])
+
+    def remains(self):
+        """Whatever is there and was not, or is not there any more."""
+        now = self.look()
+        return [f"in the VM: {line}" for line in now if now.count(line) > self.before.count(line)] + \
+            [f"no longer in the VM: {line}" for line in self.before if line not in now]
+
+    def stop(self):
+        """Everything of it; what cannot be removed."""
+        if not self.pids:
+            return []
+        result = self.hv.run("delete", "--force", self.base, status=None, timeout=30)
+        watch.keep(set())
+        try:
+            watch.eventually(lambda: not watch.adopted(), 5)
+        except TimeoutError:
+            pass
+        left = [watch.describe(pid) for pid in watch.adopted()]
+        left += [name for name in self.names() if name not in ("containers", "partitions", "kvm")]
+        watch.kill(watch.adopted())
+        self.pids = set()
+        return left + ([repr(result)] if result.returncode else [])
+
+    def close(self):
+        left = self.stop()
+        shutil.rmtree(self.path, ignore_errors=True)
+        return left
