@@ -46,7 +46,8 @@ static bool is_null_cid(const char *id)
 	return !strcmp(id, NULL_CID);
 }
 
-#define FEATURES "streams", "signal-scope", "pause", "hold", "statistics", "oom", "vm-process"
+#define FEATURES "streams", "signal-scope", "pause", "hold", "statistics", "oom", "vm-process", \
+		 "virtiofs", "scratch-type"
 static const char *features[] = { FEATURES };
 /* Of an agent that has a VM for itself. */
 static const char *vm_features[] = { FEATURES, "clock", "kmsg", "power" };

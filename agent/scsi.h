@@ -14,8 +14,8 @@ struct device_roots {
 #define DEVICE_ROOTS { "/sys", "/dev" }
 
 /*
- * The number of the kernel's host for a controller. -ENOENT: there is none (yet); -EINVAL: no VM has
- * so many.
+ * The number of the kernel's host for a controller. -ENOENT: there is none (yet); -EINVAL: no VM
+ * has so many.
  */
 int scsi_host(const struct device_roots *roots, unsigned controller);
 /*

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A request is a task: it waits for its turn, for its disk, for its child, and is answered. The loop
- * never waits for any of them. Order matters only between tasks that touch: a host may send disks,
- * layers and what is mounted in them in one go, and each waits for what it builds on; two requests
- * for one place are done in the order of their coming.
+ * A request is a task: it waits for its turn, for its disk, for its child, and is answered. The
+ * loop never waits for any of them. Order matters only between tasks that touch: a host may send
+ * disks, layers and what is mounted in them in one go, and each waits for what it builds on; two
+ * requests for one place are done in the order of their coming.
  *
  * What the host was not told of does not stay: if the answer to an addition cannot be delivered, or
  * said that it took too long, the addition is undone when it is there. What the host was told of
@@ -146,8 +146,9 @@ static void bundle_added(struct storage_task *task)
 static void bundle_removed(struct storage_task *task)
 {
 	char path[PATH_MAX];
-	struct storage_bundle **at = bundle_of(task, path) ? find_bundle(task->storage, path) : NULL;
-	if (at && has_container(task->storage, path))
+	struct storage *storage = task->storage;
+	struct storage_bundle **at = bundle_of(task, path) ? find_bundle(storage, path) : NULL;
+	if (at && has_container(storage, path))
 		(*at)->has_root = false;
 	else if (at)
 		drop_bundle(at);
@@ -175,11 +176,15 @@ bool storage_take_bundle(struct storage *storage, const char *path)
 
 /* Order */
 
+static const struct scsi_disk *disk_of(const struct storage_task *task)
+{
+	uint64_t partition;
+	return task->resource->disk ? task->resource->disk(task->settings, &partition) : NULL;
+}
+
 static bool same_disk(const struct storage_task *a, const struct storage_task *b)
 {
-	uint64_t ignored;
-	const struct scsi_disk *x = a->resource->disk ? a->resource->disk(a->settings, &ignored) : NULL;
-	const struct scsi_disk *y = b->resource->disk ? b->resource->disk(b->settings, &ignored) : NULL;
+	const struct scsi_disk *x = disk_of(a), *y = disk_of(b);
 	return x && y && x->controller == y->controller && x->lun == y->lun;
 }
 
@@ -477,8 +482,8 @@ static void task_begin(struct storage_task *task)
 {
 	struct storage *storage = task->storage;
 	char device[PATH_MAX] = "";
-	uint64_t partition;
-	if (task->resource->disk && !task->remove) {
+	const struct scsi_disk *disk = disk_of(task);
+	if (disk && !task->remove) {
 		task->state = TASK_WAITING;
 		timer_set(&task->limit, storage->device_limit);
 		/* First this, or one that comes in between would be missed. */
@@ -488,9 +493,7 @@ static void task_begin(struct storage_task *task)
 		task_look(task);
 		return;
 	}
-	if (task->resource->disk &&
-	    scsi_find(&storage->roots, task->resource->disk(task->settings, &partition), 0,
-	              device) < 0)
+	if (disk && scsi_find(&storage->roots, disk, 0, device) < 0)
 		*device = '\0';
 	task->state = TASK_WORKING;
 	start_work(task, device, task->remove);
@@ -574,7 +577,8 @@ int storage_modify(struct storage *storage, const struct modify_settings *modify
 	if (error < 0)
 		return error;
 	if (modify->settings.kind != JSON_OBJECT)
-		return fault_set(fault, -EINVAL, HRESULT_INVALID_JSON, "Request.Settings: is required");
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_JSON,
+		                 "Request.Settings: is required");
 	if (storage->task_count >= STORAGE_TASKS_MAX)
 		return fault_set(fault, -EBUSY, HRESULT_FAIL,
 		                 "%s: %d requests are under way already", task.resource->name,

@@ -45,8 +45,8 @@ static int directory_check(const struct storage *storage, const void *settings, 
 	/* It becomes part of mount data. */
 	if (name && name[strcspn(name, ",\\\"")])
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 "Request.Settings.ShareName: \"%s\" has a character that it cannot",
-		                 name);
+		                 "Request.Settings.ShareName: \"%s\" has a character that it "
+		                 "cannot have", name);
 	return 0;
 }
 

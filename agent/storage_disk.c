@@ -133,7 +133,8 @@ static int make_filesystem(const char *const *make, const char *device, struct f
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-		return fault_set(fault, -ENOENT, HRESULT_FAIL, "there is no %s in this VM", make[0]);
+		return fault_set(fault, -ENOENT, HRESULT_FAIL, "there is no %s in this VM",
+		                 make[0]);
 	return fault_set(fault, -EIO, HRESULT_FAIL, "%s failed with status %d", make[0],
 	                 WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }

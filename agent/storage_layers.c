@@ -3,10 +3,10 @@
 /*
  * CombinedLayers: the root of a container out of read-only layers and a scratch on top.
  *
- * Overlayfs takes its directories as one string in which ':', ',' and '\' mean something, of at most
- * a page, with at most 255 bytes when the mount is made by file descriptor. Here it is told the
- * numbers of open descriptors, relative to /proc/self/fd: whatever a path holds and however many
- * there are, "lowerdir=5:6:7" is all that it is told, and nothing is looked up twice.
+ * Overlayfs takes its directories as one string in which ':', ',' and '\' mean something, of at
+ * most a page, with at most 255 bytes when the mount is made by file descriptor. Here it is told
+ * the numbers of open descriptors, relative to /proc/self/fd: whatever a path holds and however
+ * many there are, "lowerdir=5:6:7" is all that it is told, and nothing is looked up twice.
  *
  * A scratch on a tmpfs has no place of its own: it is mounted where the root will be, overlayfs
  * takes hold of its directories, and it is unmounted again. It goes when the root goes.

@@ -32,8 +32,9 @@ static void make(const char *format, ...)
 		snprintf(command, sizeof(command), "mkdir -p %s/%s", folder, text);
 	} else {
 		char *slash = strrchr(text, '/');
-		snprintf(command, sizeof(command), "mkdir -p %s/%.*s && printf '%%s\\n' '%s' >%s/%s",
-		         folder, (int)(slash - text), text, content, folder, text);
+		snprintf(command, sizeof(command),
+		         "mkdir -p %s/%.*s && printf '%%s\\n' '%s' >%s/%s", folder,
+		         (int)(slash - text), text, content, folder, text);
 	}
 	assert_int_equal(system(command), 0);
 }

@@ -100,8 +100,8 @@ static const struct {
 	const char *type, *make; /* of $1, with the folder $2 in it */
 } programs[] = {
 	{"ext4", "mkfs.ext4 -q -F $1 8M"},
-	{"squashfs", "mksquashfs $2 $1 -noappend -quiet -no-progress >/dev/null"},
-	{"erofs", "mkfs.erofs --quiet $1 $2 >/dev/null"},
+	{"squashfs", "mksquashfs $2 $1 -noappend -quiet -no-progress"},
+	{"erofs", "mkfs.erofs --quiet $1 $2"},
 	{"xfs", "truncate -s 320M $1 && mkfs.xfs -q -f $1"},
 	{"btrfs", "truncate -s 128M $1 && mkfs.btrfs -q -f $1"},
 };
@@ -116,7 +116,7 @@ static void test_programs(void **state)
 		const char *type;
 		snprintf(command, sizeof(command),
 		         "PATH=$PATH:/usr/sbin:/sbin; export PATH; set -- %s/i %s/d; rm -rf $1 $2; "
-		         "mkdir $2 && echo x >$2/file && { %s; } 2>/dev/null",
+		         "mkdir $2 && echo x >$2/file && { %s; } >/dev/null 2>&1",
 		         folder, folder, programs[i].make);
 		if (system(command) != 0)
 			continue; /* is not installed */
