@@ -137,7 +137,7 @@ struct process *container_process(struct container *container, uint32_t pid);
 
 /*
  * Operations. They take the fds, also when they fail. Which states a container must be in for
- * which is the caller's to check (server.c).
+ * which is the caller's to check (request.c).
  */
 int task_create(struct task *task, const struct control_request *wanted, int fd[static STDIO_COUNT],
                 struct task_request *request, struct fault *fault);
@@ -161,7 +161,7 @@ int task_resize(struct process *process, uint16_t height, uint16_t width,
                 struct task_request *request, struct fault *fault);
 int task_pause(struct container *container, bool pause, struct task_request *request,
                struct fault *fault);
-/* The VM. What needs its agent is refused meanwhile (server.c). */
+/* The VM. What needs its agent is refused meanwhile (request.c). */
 int task_pause_vm(struct task *task, bool pause, struct task_request *request,
                   struct fault *fault);
 /* Because something must be done in it. */
