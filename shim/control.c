@@ -40,7 +40,6 @@ static const struct json_field request_fields[] = {
 	JSON_FIELD(struct control_request, share, "Share", str),
 	JSON_FIELD(struct control_request, entry, "Entry", str),
 	JSON_FIELD(struct control_request, tree, "Tree", bool),
-	JSON_FIELD(struct control_request, read_only, "ReadOnly", bool),
 	JSON_FIELD(struct control_request, file, "File", bool),
 	JSON_FIELD(struct control_request, resources, "Resources", pointer,
 	           .of = &oci_resources_type),

@@ -66,7 +66,6 @@ struct control_request {
 	bool force;                     /* Delete: kill first; Shutdown */
 	const char *share, *entry;      /* Share, Image (no entry): see shim/share.h */
 	bool tree, file;                /* Share, Image: an fd comes, of a mount; of one file */
-	bool read_only;                 /* Image: nothing is to be written */
 	struct oci_resources *resources;/* Update */
 };
 

@@ -22,7 +22,6 @@ struct image {
 	struct bridge *bridge;
 	image_answer_fn *answer;        /* NULL: nobody waits */
 	void *context;
-	bool read_only;
 	bool unneeded;
 	bool busy;                      /* a step is under way */
 	bool descending;
@@ -105,7 +104,7 @@ static int move_layers(struct image *image, bool up, int fd, struct fault *fault
 	const struct combined_layers layers = {
 		.container_root_path = root,
 		.layers = { 1, &layer },
-		.scratch_type = image->read_only ? NULL : "tmpfs",
+		.scratch_type = "tmpfs",
 	};
 
 	(void)fd;
@@ -161,7 +160,7 @@ static void move(struct image *image)
 }
 
 int image_new(struct partition *partition, struct bridge *bridge, const char *name, int fd,
-              bool read_only, image_answer_fn *answer_fn, void *context, struct image **ret,
+              image_answer_fn *answer_fn, void *context, struct image **ret,
               struct fault *fault)
 {
 	size_t length = strlen(name);
@@ -176,7 +175,6 @@ int image_new(struct partition *partition, struct bridge *bridge, const char *na
 		return fault_errno(fault, -ENOMEM, "image");
 	image->partition = partition;
 	image->bridge = bridge;
-	image->read_only = read_only;
 	image->busy = true;
 	memcpy(image->name, name, length);
 	int r = move_disk(image, true, fd, fault);

@@ -3,8 +3,8 @@
 
 /*
  * A root file system that is one file (ext4, erofs, squashfs, …): plugged into the VM as a disk,
- * mounted there, and with a layer on top that takes what the container writes, unless its root is
- * read-only. The file itself is never written.
+ * mounted there, and with a layer on top that takes what the container writes, and what a read-only
+ * root needs to be mounted on. The file itself is never written.
  */
 
 #include "shim/bridge.h"
@@ -20,7 +20,7 @@ typedef void image_answer_fn(void *context, const struct fault *fault);
 
 /* name: of one container, never used again. fd is borrowed. On failure no answer will come. */
 int image_new(struct partition *partition, struct bridge *bridge, const char *name, int fd,
-              bool read_only, image_answer_fn *answer, void *context, struct image **ret,
+              image_answer_fn *answer, void *context, struct image **ret,
               struct fault *fault);
 /*
  * Nobody needs it any more: it is taken away in the guest, and goes when that is done; if the

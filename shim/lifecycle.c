@@ -258,7 +258,6 @@ static int give_image(struct creation *creation, struct fault *fault)
 	const struct control_request request = {
 		.share = creation->share,
 		.tree = true,
-		.read_only = root->readonly,
 	};
 	cleanup_close int fd = open(root->path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0 || !creation->share)

@@ -151,8 +151,7 @@ static int handle_image(struct call *call, struct fault *fault)
 	if (r >= 0 && client->image)
 		r = fault_set(fault, -EBUSY, HRESULT_INVALID_STATE, "there is an image already");
 	return r < 0 ? r : image_new(task->partition, task->bridge, wanted->share, fd,
-	                             wanted->read_only, on_image, call->pending, &client->image,
-	                             fault);
+	                             on_image, call->pending, &client->image, fault);
 }
 
 static int handle_start(struct call *call, struct fault *fault)
