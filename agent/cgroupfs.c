@@ -15,9 +15,9 @@
 #include "agent/mount.h"
 
 #include "agent/cgroup.h"
-#include "agent/mountapi.h"
 #include "agent/mountinfo.h"
 #include "oci/log.h"
+#include "oci/mountapi.h"
 
 #include <limits.h>
 #include <stdio.h>

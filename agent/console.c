@@ -7,8 +7,8 @@
  */
 
 #include "agent/mountfd.h"
-#include "agent/path.h"
 #include "agent/rootfs.h"
+#include "oci/path.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>

@@ -9,7 +9,7 @@
 
 #include "agent/cwd.h"
 
-#include "agent/path.h"
+#include "oci/path.h"
 
 #include <fcntl.h>
 #include <limits.h>

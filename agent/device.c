@@ -12,7 +12,7 @@
 #include "agent/device.h"
 
 #include "agent/mountfd.h"
-#include "agent/path.h"
+#include "oci/path.h"
 
 #include <fcntl.h>
 #include <limits.h>

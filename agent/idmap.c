@@ -12,8 +12,8 @@
 
 #include "agent/idmap.h"
 
-#include "agent/mountapi.h"
 #include "agent/mountinfo.h"
+#include "oci/mountapi.h"
 
 #include <linux/sched.h>
 #include <sched.h>

@@ -11,10 +11,10 @@
  * mounts one.
  */
 
-#include "agent/mountapi.h"
 #include "agent/mountfd.h"
-#include "agent/path.h"
 #include "agent/rootfs.h"
+#include "oci/mountapi.h"
+#include "oci/path.h"
 
 #include <linux/magic.h>
 #include <sys/stat.h>

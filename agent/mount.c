@@ -14,9 +14,9 @@
 
 #include "agent/copyup.h"
 #include "agent/idmap.h"
-#include "agent/mountapi.h"
-#include "agent/path.h"
 #include "oci/log.h"
+#include "oci/mountapi.h"
+#include "oci/path.h"
 
 #include <limits.h>
 #include <linux/magic.h>

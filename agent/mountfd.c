@@ -13,7 +13,7 @@
 
 #include "agent/mountfd.h"
 
-#include "agent/mountapi.h"
+#include "oci/mountapi.h"
 
 #include <linux/magic.h>
 #include <stdio.h>

@@ -10,7 +10,7 @@
 
 #include "agent/mountopt.h"
 
-#include "agent/mountapi.h"
+#include "oci/mountapi.h"
 
 #include <string.h>
 

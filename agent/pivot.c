@@ -15,10 +15,10 @@
  * else.
  */
 
-#include "agent/mountapi.h"
 #include "agent/mountfd.h"
 #include "agent/mountinfo.h"
 #include "agent/rootfs.h"
+#include "oci/mountapi.h"
 
 #include <linux/magic.h>
 #include <string.h>

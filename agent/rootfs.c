@@ -17,8 +17,8 @@
 
 #include "agent/device.h"
 #include "agent/mount.h"
-#include "agent/mountapi.h"
-#include "agent/path.h"
+#include "oci/mountapi.h"
+#include "oci/path.h"
 
 #include <limits.h>
 #include <stdio.h>

@@ -5,8 +5,8 @@
  * below a /proc/sys that is seen to be procfs, through no link and no further mount.
  */
 
-#include "agent/path.h"
 #include "agent/rootfs.h"
+#include "oci/path.h"
 
 #include <fcntl.h>
 #include <limits.h>

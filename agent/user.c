@@ -11,7 +11,7 @@
 
 #include "agent/user.h"
 
-#include "agent/path.h"
+#include "oci/path.h"
 
 #include <fcntl.h>
 #include <string.h>

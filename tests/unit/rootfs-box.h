@@ -6,8 +6,8 @@
  * What fails in the child is told on stderr and ends it; the test sees only how it ended.
  */
 
-#include "agent/mountapi.h"
 #include "agent/rootfs.h"
+#include "oci/mountapi.h"
 
 #include <ftw.h>
 #include <sched.h>

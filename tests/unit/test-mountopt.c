@@ -4,7 +4,7 @@
 
 #include "agent/mountopt.h"
 
-#include "agent/mountapi.h"
+#include "oci/mountapi.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -8,7 +8,7 @@
 
 #include "tests/unit/rootfs-box.h"
 
-#include "agent/path.h"
+#include "oci/path.h"
 
 #include <linux/magic.h>
 #include <sys/sysmacros.h>
