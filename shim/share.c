@@ -171,15 +171,17 @@ static int check_kind(size_t index, const char *source, mode_t mode, struct faul
 {
 	const char *kind = S_ISSOCK(mode) ? "a socket" : S_ISFIFO(mode) ? "a fifo" : "a device";
 
-	return S_ISDIR(mode) || S_ISREG(mode) ? 0 : fault_set(fault, -ENOTSUP, HRESULT_NOT_IMPLEMENTED,
+	if (S_ISDIR(mode) || S_ISREG(mode))
+		return 0;
+	return fault_set(fault, -ENOTSUP, HRESULT_NOT_IMPLEMENTED,
 	                 "mounts[%zu]: source \"%s\" is %s of the host, which does not work from "
 	                 "inside of a VM%s", index, source, kind,
 	                 S_ISBLK(mode) || S_ISCHR(mode) ? " (linux.devices makes the VM's own)" :
 	                                                  "");
 }
 
-static int share_source(struct sharing *sharing, size_t index, const struct bind *bind, bool *file,
-                        struct fault *fault)
+static int share_source(struct sharing *sharing, size_t index, const struct bind *bind,
+                        bool *file, struct fault *fault)
 {
 	struct oci_mount *mount = &sharing->spec->mounts.item[index];
 	struct stat stat;
