@@ -95,6 +95,14 @@ const char *time_format(const struct timespec *time, char text[static TIME_TEXT]
 	return text;
 }
 
+const char *time_now(char text[static TIME_TEXT])
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return time_format(&now, text);
+}
+
 /* Static, not on the stack: the programs have one thread, and few lines are long. */
 static char message[MESSAGE_MAX], line[MESSAGE_MAX * JSON_ESCAPED_MAX + 128];
 
@@ -102,7 +110,6 @@ static char message[MESSAGE_MAX], line[MESSAGE_MAX * JSON_ESCAPED_MAX + 128];
 static size_t compose(enum log_level level, size_t size)
 {
 	char when[TIME_TEXT];
-	struct timespec now;
 	const char *name = levels[level].name;
 	bool json = state.format == LOG_FORMAT_JSON;
 
@@ -110,8 +117,7 @@ static size_t compose(enum log_level level, size_t size)
 		return (size_t)snprintf(line, sizeof(line), "<%d>hvagent: %.*s\n",
 		                        levels[level].priority,
 		                        (int)min_size(size, RECORD_MAX), message);
-	clock_gettime(CLOCK_REALTIME, &now);
-	time_format(&now, when);
+	time_now(when);
 	int start = json ? snprintf(line, sizeof(line), "{\"level\":\"%s\",\"msg\":\"", name) :
 	                   snprintf(line, sizeof(line), "time=\"%s\" level=%s msg=\"", when, name);
 	size_t end = (size_t)start;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The log of the program: one line per event, to one fd. Library code logs at debug only; what is
- * an error is returned, and told once by whoever answers for it.
+ * The log of the program: one line per event, to one fd. Library code logs at debug, and warns of
+ * what it leaves out; what is an error is returned, and told once by whoever answers for it.
  */
 
 #include "hvsocket/base.h"
@@ -27,6 +27,7 @@ bool log_wants(enum log_level level);
 #define TIME_TEXT 31
 struct timespec;
 const char *time_format(const struct timespec *time, char text[static TIME_TEXT]);
+const char *time_now(char text[static TIME_TEXT]);
 
 #define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)

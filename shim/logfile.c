@@ -20,7 +20,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
-#include <time.h>
 
 #define PARTS_MAX 192           /* of a batch: at most four per line */
 #define PREFIX_MAX (TIME_TEXT + sizeof(" stdout F "))
@@ -137,10 +136,8 @@ static void write_batch(struct batch *batch)
 static void begin(struct batch *batch, struct logfile *log, int stream)
 {
 	char time[TIME_TEXT];
-	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	time_format(&now, time);
+	time_now(time);
 	batch->log = log;
 	batch->parts = 0;
 	batch->size = 0;

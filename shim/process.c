@@ -7,11 +7,10 @@
  * only when it may be over already; not more than a few dozen, because some callers never ask.
  */
 
-#include "shim/task.h"
+#include "shim/task_private.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define UNCLAIMED_MAX 64
 #define EXIT_UNKNOWN 255
@@ -145,18 +144,14 @@ void process_offset(struct process *process, uint64_t stream, uint64_t offset)
 
 static void exited(struct process *process, uint32_t exit_code, const char *when)
 {
-	struct timespec now;
-
 	process->exit_code = exit_code;
 	process->state = PROCESS_REAPED;
 	/* It is shown to people, and comes from the guest. */
 	size_t size = when ? strspn(when, "0123456789-:.TZ") : 0;
-	if (size && size < TIME_TEXT && !when[size]) {
+	if (size && size < TIME_TEXT && !when[size])
 		snprintf(process->exited_at, TIME_TEXT, "%s", when);
-	} else {
-		clock_gettime(CLOCK_REALTIME, &now);
-		time_format(&now, process->exited_at);
-	}
+	else
+		time_now(process->exited_at);
 }
 
 static void on_exit_answer(struct bridge_call *call, const void *answer, const struct fault *fault)

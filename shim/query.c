@@ -5,7 +5,7 @@
  * decoded before that, because those who asked trust us and not the agent.
  */
 
-#include "shim/task.h"
+#include "shim/task_private.h"
 
 #include "shim/forms.h"
 

@@ -68,8 +68,7 @@ static void drop_fds(struct call *call)
 	}
 	if (take_fds(call, fd, NULL) < 0)
 		return;
-	for (int i = 0; i < STDIO_COUNT; i++)
-		close_fd(&fd[i]);
+	stdio_close_fds(fd);
 }
 
 static int handle_create(struct call *call, struct fault *fault)
@@ -89,8 +88,7 @@ static int handle_create(struct call *call, struct fault *fault)
 		r = fault_set(fault, -EEXIST, HRESULT_CONTAINER_EXISTS,
 		              "container \"%s\" exists already", wanted->id);
 	if (r < 0) {
-		for (int i = 0; i < STDIO_COUNT; i++)
-			close_fd(&fd[i]);
+		stdio_close_fds(fd);
 		return r;
 	}
 	r = task_create(call->server->task, wanted, fd, &call->pending->request, fault);
@@ -177,8 +175,7 @@ static int handle_exec(struct call *call, struct fault *fault)
 		return r;
 	r = require(call->wanted->process, "Process", fault);
 	if (r < 0) {
-		for (int i = 0; i < STDIO_COUNT; i++)
-			close_fd(&fd[i]);
+		stdio_close_fds(fd);
 		return r;
 	}
 	return task_exec(call->container, call->wanted, fd, &call->pending->request, fault);

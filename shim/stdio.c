@@ -91,6 +91,12 @@ static void input_lost(struct outlet *outlet)
 
 static const struct outlet_ops input_ops = { .ended = input_ended, .lost = input_lost };
 
+void stdio_close_fds(int fd[static STDIO_COUNT])
+{
+	for (int i = 0; i < STDIO_COUNT; i++)
+		close_fd(&fd[i]);
+}
+
 int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, struct logfile *log,
               void (*progress)(struct stdio *stdio), void *owner)
 {
@@ -102,8 +108,7 @@ int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, str
 			r = nonblocking_fd(&fd[i], i == STDIO_IN ? O_RDONLY : O_WRONLY);
 	}
 	if (r < 0) {
-		for (int i = 0; i < STDIO_COUNT; i++)
-			close_fd(&fd[i]);
+		stdio_close_fds(fd);
 		free(stdio);
 		return r;
 	}

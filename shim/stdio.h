@@ -12,6 +12,9 @@
 
 enum { STDIO_IN, STDIO_OUT, STDIO_ERR, STDIO_COUNT };
 
+/* Of streams that nobody takes. */
+void stdio_close_fds(int fd[static STDIO_COUNT]);
+
 struct stdio;
 
 struct stdio_output {

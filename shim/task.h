@@ -176,27 +176,3 @@ void task_initial_size(struct process *process);
 int task_dump(struct task *task, struct task_request *request, struct fault *fault);
 /* The state of everything, in words. */
 void task_describe(const struct task *task, struct buf *out);
-
-/* Between task.c, process.c, query.c and vm.c. */
-/* Takes away what a container has used of the host's files. */
-void task_unshare(struct container *container);
-void task_done(struct task_request *request, const struct control_reply *reply);
-void task_failed(struct task_request *request, const struct fault *fault);
-/* Makes the request keep its container until it is answered. */
-void task_hold(struct task_request *request, struct container *container);
-void task_event(struct container *container, const char *type, const struct process *process);
-void container_unref(struct container *container);
-
-struct process *process_new(struct container *container, const struct control_request *wanted);
-void process_free(struct process *process);
-/* Known to the agent from now on by this pid. */
-void process_named(struct process *process, uint32_t pid);
-/* Makes sure that the agent will tell of its exit. */
-void process_watch(struct process *process);
-/* Its exit is told now, whatever is still to be delivered. */
-void process_gone(struct process *process, uint32_t exit_code);
-/* For struct stdio, whose owner it is. */
-void process_progress(struct stdio *stdio);
-void process_offset(struct process *process, uint64_t stream, uint64_t offset);
-/* The init's exit was noticed, or told. */
-void container_init_exited(struct container *container);

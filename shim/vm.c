@@ -5,7 +5,7 @@
  * guest.c, which hears from the driver when it goes on.
  */
 
-#include "shim/task.h"
+#include "shim/task_private.h"
 
 #include "oci/settings.h"
 #include "shim/forms.h"
@@ -49,7 +49,8 @@ int task_pause_vm(struct task *task, bool pause, struct task_request *request,
 		                 partition->driver->name);
 	if (task->dead || task->pausing || task->paused == pause)
 		return fault_set(fault, -EBUSY, HRESULT_INVALID_STATE, "the VM %s",
-		                 task->dead ? "has ended" : task->pausing ? "is changing its state" :
+		                 task->dead ? "has ended" :
+		                 task->pausing ? "is changing its state" :
 		                 pause ? "is paused" : "is not paused");
 	request->of_driver.answer = pause ? on_paused : on_resumed;
 	task_hold(request, task->vm);
