@@ -35,12 +35,16 @@ static const struct json_field user_fields[] = {
 static const struct json_type user_type = JSON_TYPE(struct oci_user, user_fields);
 
 static const struct json_field capabilities_fields[] = {
-	SPEC_FIELD(struct oci_capabilities, bounding, "bounding", bits, 0, oci_capability_names),
-	SPEC_FIELD(struct oci_capabilities, effective, "effective", bits, 0, oci_capability_names),
-	SPEC_FIELD(struct oci_capabilities, inheritable, "inheritable", bits, 0,
+	SPEC_FIELD(struct oci_capabilities, bounding, "bounding", capabilities, 0,
 	           oci_capability_names),
-	SPEC_FIELD(struct oci_capabilities, permitted, "permitted", bits, 0, oci_capability_names),
-	SPEC_FIELD(struct oci_capabilities, ambient, "ambient", bits, 0, oci_capability_names),
+	SPEC_FIELD(struct oci_capabilities, effective, "effective", capabilities, 0,
+	           oci_capability_names),
+	SPEC_FIELD(struct oci_capabilities, inheritable, "inheritable", capabilities, 0,
+	           oci_capability_names),
+	SPEC_FIELD(struct oci_capabilities, permitted, "permitted", capabilities, 0,
+	           oci_capability_names),
+	SPEC_FIELD(struct oci_capabilities, ambient, "ambient", capabilities, 0,
+	           oci_capability_names),
 	{ NULL },
 };
 static const struct json_type capabilities_type =

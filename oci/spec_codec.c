@@ -8,6 +8,8 @@
 
 #include "oci/spec_codec.h"
 
+#include "oci/log.h"
+
 #include <string.h>
 
 /* --- text --- */
@@ -168,8 +170,13 @@ static bool absent_bits(const struct json_field *field, const void *from)
 	return json_u64.absent(field, from);
 }
 
-static int get_bits(struct json_reader *reader, const struct json *value,
-                    const struct json_field *field, void *to)
+#define UNKNOWN_BIT (-1)
+
+typedef int get_bit_fn(struct json_reader *reader, const struct json *value,
+                       const struct json_field *field, void *to);
+
+static int get_each_bit(struct json_reader *reader, const struct json *value,
+                        const struct json_field *field, void *to, get_bit_fn *get)
 {
 	uint64_t *bits = to;
 
@@ -180,13 +187,20 @@ static int get_bits(struct json_reader *reader, const struct json *value,
 		int bit = 0;
 
 		json_enter(reader, &step);
-		int r = json_enum.get(reader, &value->items[i], field, &bit);
+		int r = get(reader, &value->items[i], field, &bit);
 		json_leave(reader);
 		if (r < 0)
 			return r;
-		*bits |= UINT64_C(1) << bit;
+		if (bit != UNKNOWN_BIT)
+			*bits |= UINT64_C(1) << bit;
 	}
 	return 0;
+}
+
+static int get_bits(struct json_reader *reader, const struct json *value,
+                    const struct json_field *field, void *to)
+{
+	return get_each_bit(reader, value, field, to, json_enum.get);
 }
 
 static int put_bits(struct json_writer *writer, const struct json_field *field, const void *from)
@@ -207,6 +221,29 @@ static int put_bits(struct json_writer *writer, const struct json_field *field, 
 	return json_put_raw(writer, *before == '[' ? "[]" : "]");
 }
 const struct json_codec spec_bits = { absent_bits, get_bits, put_bits };
+
+/* What a newer kernel may know is not refused, says the runtime specification, but warned about. */
+static int get_capability(struct json_reader *reader, const struct json *value,
+                          const struct json_field *field, void *to)
+{
+	const struct json_name *name = field->of;
+
+	while (name->name && value->kind == JSON_STRING && strcmp(name->name, value->text) != 0)
+		name++;
+	if (name->name)
+		return json_enum.get(reader, value, field, to);
+	*(int *)to = UNKNOWN_BIT;
+	log_warning("process.capabilities.%s: unknown value \"%.64s\" is left out", field->name,
+	            value->text);
+	return 0;
+}
+
+static int get_capabilities(struct json_reader *reader, const struct json *value,
+                            const struct json_field *field, void *to)
+{
+	return get_each_bit(reader, value, field, to, get_capability);
+}
+const struct json_codec spec_capabilities = { absent_bits, get_capabilities, put_bits };
 
 static int get_unique_list(struct json_reader *reader, const struct json *value,
                            const struct json_field *field, void *to)

@@ -21,6 +21,7 @@ extern const struct json_codec
 	spec_name,              /* const char *; .of = const char *const[] of the names there are */
 	spec_name_list,         /* struct str_list of such names */
 	spec_bits,              /* uint64_t, a list of names; .of = json_name[] of bit numbers */
+	spec_capabilities,      /* the same; names that are unknown go with a line in the log */
 	spec_unique_list,       /* json_list, the first row a json_enum that occurs once at most */
 	spec_nothing,           /* a list that must be empty; stores nothing */
 	spec_i32_range,         /* int32_t */
@@ -44,6 +45,7 @@ extern const struct json_codec
 #define SPEC_HOLDS_name(member) JSON_IS(member, const char *)
 #define SPEC_HOLDS_name_list(member) JSON_IS(member, struct str_list)
 #define SPEC_HOLDS_bits(member) JSON_IS(member, uint64_t)
+#define SPEC_HOLDS_capabilities(member) JSON_IS(member, uint64_t)
 #define SPEC_HOLDS_unique_list(member) JSON_HOLDS_list(member)
 #define SPEC_HOLDS_i32_range(member) JSON_IS(member, int32_t)
 #define SPEC_HOLDS_i64_range(member) JSON_IS(member, int64_t)
