@@ -15,43 +15,28 @@
 
 #include "shim/sandbox.h"
 
-#include "oci/files_limit.h"
 #include "oci/log.h"
 #include "shim/guest.h"
+#include "shim/partition_log.h"
 #include "shim/remains.h"
 #include "shim/server.h"
+#include "shim/starter.h"
 
-#include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 
 #define IDLE_LIMIT 10000        /* milliseconds without ever a container */
 #define SHUTDOWN_LIMIT 5000     /* milliseconds for the agent to remove its containers */
 #define RECONNECT_LIMIT 30000   /* milliseconds without a connection to an agent that lives */
-#define OUTPUT_MAX (1u << 20)   /* bytes of agent.log; then it becomes agent.log.1 */
-#define LOG_MAX (1u << 20)      /* of sandbox.log likewise, as much of it is the guest's doing */
-#define LAST_LINES 12            /* shown when a start has failed */
-#define DETAILS_MAX 4096        /* their bytes; a pipe takes as much at once */
 #define PORT_TRIES 4096
-#define ANNOTATIONS_MAX 16
-
-struct options {
-	const char *root, *driver, *id, *config;
-	const char *annotations[ANNOTATIONS_MAX];       /* "name=value" */
-	size_t annotation_count;
-	int ready_fd;
-	bool debug;
-};
 
 struct sandbox {
-	const struct options *options;
+	const struct sandbox_options *options;
+	struct starter starter;
 	struct state state;
-	int directory_fd, log_fd;
+	int directory_fd;
+	struct partition_log own_log, agent_log;
 	char *directory;
 	struct config config;
 	struct loop loop;
@@ -64,41 +49,12 @@ struct sandbox {
 	struct task task;
 	struct server server;
 	struct timer limit;             /* one of the limits above */
-	int ready_fd;
-	struct source starter;          /* ready_fd, until it is told */
-	int output_fd;                  /* agent.log */
-	uint64_t output_size;
 	struct tail said;               /* by the agent, where we read its output */
 	bool running;                   /* the agent */
 	bool shutting_down;             /* containers are being deleted */
 	bool ending;
 	int status;
 };
-
-/* Ready */
-
-/* False when whoever started us has gone. */
-static bool tell_ready(struct sandbox *sandbox, const char *text, size_t size)
-{
-	if (sandbox->ready_fd < 0)
-		return true;
-	bool told = write(sandbox->ready_fd, text, size) > 0;
-	source_deinit(&sandbox->starter);
-	close_fd(&sandbox->ready_fd);
-	return told;
-}
-
-static void tell_failed(struct sandbox *sandbox, const char *text)
-{
-	struct buf lines = BUF(FAULT_TEXT + DETAILS_MAX);
-	int r = buf_printf(&lines, "%s\n", text);
-
-	if (r >= 0 && sandbox->partition.said)
-		r = tail_print(sandbox->partition.said, LAST_LINES, "  ", &lines);
-	if (buf_length(&lines))
-		(void)tell_ready(sandbox, buf_head(&lines), buf_length(&lines));
-	buf_deinit(&lines);
-}
 
 /* The end */
 
@@ -161,7 +117,7 @@ static void shut_down(struct sandbox *sandbox)
 
 static void start_failed(struct sandbox *sandbox, const char *text)
 {
-	tell_failed(sandbox, text);
+	starter_tell_failed(&sandbox->starter, text, sandbox->partition.said);
 	log_error("%s", text);
 	sandbox->status = EXIT_FAILURE;
 	end(sandbox);
@@ -175,7 +131,7 @@ static void partition_over(struct sandbox *sandbox)
 	if (sandbox->running || sandbox->bridge.connected || sandbox->task.dead)
 		return;
 	sandbox->partition.driver->collect(&sandbox->partition, how, sizeof(how));
-	if (sandbox->ready_fd >= 0) {
+	if (starter_waits(&sandbox->starter)) {
 		/* A driver whose processes say much has chosen what belongs to it. */
 		tail_line(&sandbox->said, NULL, line, sizeof(line));
 		snprintf(text, sizeof(text), "%s%s%s", how, line[0] ? ": " : "", line);
@@ -208,38 +164,18 @@ static int on_partition_exit(struct source *source, uint32_t got)
 }
 
 /* Nobody else knows yet that there is a partition. */
-static int on_starter_gone(struct source *source, uint32_t got)
+static void on_starter_gone(struct starter *starter)
 {
-	(void)got;
-	struct sandbox *sandbox = container_of(source, struct sandbox, starter);
-
 	log_info("nobody waits for the partition any more");
-	source_deinit(source);
-	end(sandbox);
-	return 0;
+	end(container_of(starter, struct sandbox, starter));
 }
 
 /* The agent's words */
 
-static void log_output(struct sandbox *sandbox, const char *text, size_t size)
-{
-	if (sandbox->output_size > OUTPUT_MAX && sandbox->directory_fd >= 0) {
-		(void)renameat(sandbox->directory_fd, "agent.log", sandbox->directory_fd,
-		               "agent.log.1");
-		close_fd(&sandbox->output_fd);
-	}
-	if (sandbox->output_fd < 0 && sandbox->directory_fd >= 0) {
-		sandbox->output_fd = openat(sandbox->directory_fd, "agent.log",
-		                            O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-		sandbox->output_size = 0;
-	}
-	if (sandbox->output_fd >= 0 && write(sandbox->output_fd, text, size) > 0)
-		sandbox->output_size += size;
-}
-
 static void on_words(struct partition *partition, const char *text, size_t size)
 {
-	log_output(container_of(partition, struct sandbox, partition), text, size);
+	partition_log_write(&container_of(partition, struct sandbox, partition)->agent_log, text,
+	                    size);
 }
 
 static int on_output(struct source *source, uint32_t got)
@@ -250,9 +186,9 @@ static int on_output(struct source *source, uint32_t got)
 	ssize_t n = read(source->fd, text, sizeof(text));
 
 	if (n > 0) {
-		if (sandbox->ready_fd >= 0)
+		if (starter_waits(&sandbox->starter))
 			tail_add(&sandbox->said, text, (size_t)n);
-		log_output(sandbox, text, (size_t)n);
+		partition_log_write(&sandbox->agent_log, text, (size_t)n);
 	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 		source_deinit(source);
 	}
@@ -273,7 +209,7 @@ static void on_guest_ready(struct guest *guest, const struct fault *fault)
 	/* Lost meanwhile: who noticed that says more. */
 	if (!sandbox->bridge.ready || sandbox->ending)
 		return;
-	if (fault && sandbox->ready_fd >= 0) {
+	if (fault && starter_waits(&sandbox->starter)) {
 		start_failed(sandbox, fault->text);
 		return;
 	}
@@ -281,8 +217,8 @@ static void on_guest_ready(struct guest *guest, const struct fault *fault)
 		log_error("%s", fault->text);
 	if (!sandbox->shutting_down)
 		timer_set(&sandbox->limit, sandbox->task.containers ? 0 : IDLE_LIMIT);
-	if (!tell_ready(sandbox, "", 1)) {
-		(void)on_starter_gone(&sandbox->starter, 0);
+	if (!starter_tell_ready(&sandbox->starter)) {
+		on_starter_gone(&sandbox->starter);
 		return;
 	}
 	task_connected(&sandbox->task);
@@ -290,7 +226,7 @@ static void on_guest_ready(struct guest *guest, const struct fault *fault)
 
 static void on_guest_said(struct guest *guest, const char *line, size_t size)
 {
-	log_output(container_of(guest, struct sandbox, guest), line, size);
+	partition_log_write(&container_of(guest, struct sandbox, guest)->agent_log, line, size);
 }
 
 static const struct guest_ops guest_ops = { .ready = on_guest_ready, .said = on_guest_said };
@@ -328,7 +264,7 @@ static void on_bridge_lost(struct bridge *bridge, const struct fault *fault)
 
 	if (sandbox->ending)
 		return;
-	if (sandbox->running && sandbox->ready_fd >= 0 &&
+	if (sandbox->running && starter_waits(&sandbox->starter) &&
 	    fault->hresult == HRESULT_NO_COMMON_VERSION)
 		start_failed(sandbox, fault->text);
 	else if (sandbox->running && !sandbox->shutting_down)
@@ -355,7 +291,7 @@ static int on_limit(struct timer *timer)
 
 	if (sandbox->shutting_down) {
 		end_at_once(sandbox);
-	} else if (!sandbox->bridge.ready && sandbox->ready_fd >= 0) {
+	} else if (!sandbox->bridge.ready && starter_waits(&sandbox->starter)) {
 		start_failed(sandbox, "the agent does not answer");
 	} else if (!sandbox->bridge.ready) {
 		log_error("the agent does not come back");
@@ -453,106 +389,9 @@ static int on_signal(struct signals *signals, int signal)
 
 /* Birth */
 
-static int parse_options(int argc, char **argv, struct options *ret)
-{
-	static const struct option names[] = {
-		{ "root", required_argument, NULL, 'r' },
-		{ "ready", required_argument, NULL, 'f' },
-		{ "driver", required_argument, NULL, 'd' },
-		{ "config", required_argument, NULL, 'c' },
-		{ "annotation", required_argument, NULL, 'a' },
-		{ "debug", no_argument, NULL, 'v' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int option;
-
-	*ret = (struct options){ .driver = "local", .ready_fd = -1 };
-	optind = 1;
-	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
-		switch (option) {
-		case 'r':
-			ret->root = optarg;
-			break;
-		case 'f':
-			ret->ready_fd = (int)strtol(optarg, NULL, 10);
-			break;
-		case 'd':
-			ret->driver = optarg;
-			break;
-		case 'c':
-			ret->config = optarg;
-			break;
-		case 'a':
-			if (ret->annotation_count == ANNOTATIONS_MAX)
-				return -E2BIG;
-			ret->annotations[ret->annotation_count++] = optarg;
-			break;
-		case 'v':
-			ret->debug = true;
-			break;
-		default:
-			return -EINVAL;
-		}
-	}
-	if (optind != argc - 1 || ret->ready_fd <= STDERR_FILENO)
-		return -EINVAL;
-	ret->id = argv[optind];
-	return 0;
-}
-
-/* Nothing of the caller's is kept but the fd that he waits on. */
-static int leave_caller(const struct options *options)
-{
-	unsigned ready = (unsigned)options->ready_fd;
-	int null_fd = open("/dev/null", O_RDWR);
-
-	if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 || dup2(null_fd, STDOUT_FILENO) < 0 ||
-	    dup2(null_fd, STDERR_FILENO) < 0 || fcntl(options->ready_fd, F_SETFD, FD_CLOEXEC) < 0)
-		return -errno;
-	if ((ready > 3 && syscall(SYS_close_range, 3u, ready - 1, 0) < 0) ||
-	    syscall(SYS_close_range, ready + 1, ~0u, 0) < 0)
-		return -errno;
-	(void)setsid();
-	umask(077);
-	files_limit_raise();
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGHUP, SIG_IGN);
-	(void)signal(SIGXFSZ, SIG_IGN);
-	return chdir("/") < 0 ? -errno : 0;
-}
-
-/* The log has no argument to find it by. */
-static struct sandbox *logging;
-
-static int open_log(struct sandbox *sandbox);
-
-static void rotate_log(void)
-{
-	if (logging->directory_fd < 0)
-		return;
-	(void)renameat(logging->directory_fd, "sandbox.log", logging->directory_fd, "sandbox.log.1");
-	(void)open_log(logging);
-}
-
-/* What cannot be opened anew goes on where it was. */
-static int open_log(struct sandbox *sandbox)
-{
-	int fd = openat(sandbox->directory_fd, "sandbox.log",
-	                O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (fd >= 0) {
-		close_fd(&sandbox->log_fd);
-		sandbox->log_fd = fd;
-	}
-	logging = sandbox;
-	log_init(sandbox->log_fd, LOG_FORMAT_TEXT,
-	         sandbox->options->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
-	log_limit(LOG_MAX, rotate_log);
-	return sandbox->log_fd;
-}
-
 static int open_state(struct sandbox *sandbox, struct fault *fault)
 {
-	const struct options *options = sandbox->options;
+	const struct sandbox_options *options = sandbox->options;
 	int r = state_open(&sandbox->state, options->root, fault);
 
 	if (r >= 0)
@@ -565,9 +404,9 @@ static int open_state(struct sandbox *sandbox, struct fault *fault)
 	if (!sandbox->directory)
 		return fault_errno(fault, -ENOMEM, "partition");
 	snprintf(sandbox->directory, size, "%s/partitions/%s", sandbox->state.root, options->id);
-	if (open_log(sandbox) < 0)
-		return fault_errno(fault, -errno, "%s/sandbox.log", sandbox->directory);
-	return 0;
+	r = partition_log_take(&sandbox->own_log,
+	                       options->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	return r < 0 ? fault_errno(fault, r, "%s/sandbox.log", sandbox->directory) : 0;
 }
 
 static int start_loop(struct sandbox *sandbox, struct fault *fault)
@@ -583,16 +422,14 @@ static int start_loop(struct sandbox *sandbox, struct fault *fault)
 		r = signals_init(&sandbox->signals, &sandbox->loop, &set, on_signal);
 	if (r >= 0)
 		r = timer_init(&sandbox->limit, &sandbox->loop, on_limit);
-	/* That a pipe has no reader any more is an error, which is reported to who wants anything. */
 	if (r >= 0)
-		r = source_init(&sandbox->starter, &sandbox->loop, sandbox->ready_fd, EPOLLPRI,
-		                on_starter_gone);
+		r = starter_watch(&sandbox->starter, &sandbox->loop, on_starter_gone);
 	return r < 0 ? fault_errno(fault, r, "event loop") : 0;
 }
 
 static int read_config(struct sandbox *sandbox, struct fault *fault)
 {
-	const struct options *options = sandbox->options;
+	const struct sandbox_options *options = sandbox->options;
 	int r = config_load(&sandbox->config, options->config, fault);
 
 	for (size_t i = 0; r >= 0 && i < options->annotation_count; i++) {
@@ -607,7 +444,7 @@ static int read_config(struct sandbox *sandbox, struct fault *fault)
 
 static int prepare_partition(struct sandbox *sandbox, struct fault *fault)
 {
-	const struct options *options = sandbox->options;
+	const struct sandbox_options *options = sandbox->options;
 	struct partition *partition = &sandbox->partition;
 	int r = read_config(sandbox, fault);
 
@@ -734,7 +571,7 @@ static void sandbox_deinit(struct sandbox *sandbox)
 	task_deinit(&sandbox->task);
 	source_deinit(&sandbox->exited);
 	source_deinit(&sandbox->output);
-	source_deinit(&sandbox->starter);
+	starter_deinit(&sandbox->starter);
 	timer_deinit(&sandbox->limit);
 	signals_deinit(&sandbox->signals);
 	hv_children_remove(&sandbox->children, &sandbox->partition.child);
@@ -742,25 +579,26 @@ static void sandbox_deinit(struct sandbox *sandbox)
 	partition_deinit(&sandbox->partition);
 	config_deinit(&sandbox->config);
 	loop_deinit(&sandbox->loop);
-	close_fd(&sandbox->output_fd);
+	close_fd(&sandbox->agent_log.fd);
 	close_fd(&sandbox->directory_fd);
 	free(sandbox->directory);
 	state_close(&sandbox->state);
 	log_init(-1, LOG_FORMAT_TEXT, LOG_LEVEL_ERROR);
-	close_fd(&sandbox->log_fd);
+	close_fd(&sandbox->own_log.fd);
 }
 
 int sandbox_main(int argc, char **argv)
 {
-	struct options options;
+	struct sandbox_options options;
 
-	if (parse_options(argc, argv, &options) < 0 || leave_caller(&options) < 0)
+	if (starter_options(argc, argv, &options) < 0 || starter_leave(&options) < 0)
 		return EXIT_FAILURE;
 	struct sandbox sandbox = {
 		.options = &options,
 		.state = STATE_NULL,
 		.directory_fd = -1,
-		.log_fd = -1,
+		.own_log = PARTITION_LOG("sandbox.log", &sandbox.directory_fd),
+		.agent_log = PARTITION_LOG("agent.log", &sandbox.directory_fd),
 		.loop = LOOP_NULL,
 		.signals = SIGNALS_NULL,
 		.partition = PARTITION_NULL,
@@ -771,9 +609,7 @@ int sandbox_main(int argc, char **argv)
 		.guest = GUEST_NULL,
 		.server = SERVER_NULL,
 		.limit = TIMER_NULL,
-		.starter = SOURCE_NULL,
-		.ready_fd = options.ready_fd,
-		.output_fd = -1,
+		.starter = STARTER(options.ready_fd),
 		.status = EXIT_SUCCESS,
 	};
 	struct fault fault = FAULT_NULL;
@@ -781,7 +617,7 @@ int sandbox_main(int argc, char **argv)
 	if (r >= 0)
 		r = loop_run(&sandbox.loop);
 	else
-		tell_failed(&sandbox, fault.text);
+		starter_tell_failed(&sandbox.starter, fault.text, sandbox.partition.said);
 	if (r < 0) {
 		log_error("%s", fault.text[0] ? fault.text : errno_text(r));
 		sandbox.status = EXIT_FAILURE;
