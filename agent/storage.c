@@ -18,14 +18,9 @@
 #include "agent/modules.h"
 #include "agent/mountpoint.h"
 #include "oci/log.h"
-#include "oci/mountapi.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#ifndef UMOUNT_NOFOLLOW
-#define UMOUNT_NOFOLLOW 8
-#endif
 
 #define WORKERS_MAX 16
 
@@ -51,13 +46,6 @@ struct storage_task {
 	struct timer limit;
 	struct worker worker;
 	struct storage_task *next;
-};
-
-struct storage_bundle {
-	struct storage_bundle *next;
-	bool bound;                     /* a mount is on it */
-	bool has_root;                  /* CombinedLayers are in it */
-	char path[];
 };
 
 static const struct storage_resource *const resources[] = {
@@ -90,88 +78,19 @@ bool storage_knows(const char *resource_type)
 
 /* Bundles */
 
-static struct storage_bundle **find_bundle(struct storage *storage, const char *path)
+/* NULL: it is not about the root of a container. */
+static const struct combined_layers *layers_of(const struct storage_task *task)
 {
-	struct storage_bundle **at = &storage->bundles;
-	while (*at && strcmp((*at)->path, path))
-		at = &(*at)->next;
-	return *at ? at : NULL;
-}
-
-static void drop_bundle(struct storage_bundle **at)
-{
-	struct storage_bundle *bundle = *at;
-	*at = bundle->next;
-	free(bundle);
-}
-
-static bool has_container(const struct storage *storage, const char *bundle)
-{
-	for (struct container *c = storage->agent->containers; c; c = c->next) {
-		if (!strcmp(c->config->oci_bundle_path, bundle))
-			return true;
-	}
-	return false;
-}
-
-/* The bundle directory of the task's root; false when it has none. */
-static bool bundle_of(const struct storage_task *task, char ret[static PATH_MAX])
-{
-	return task->resource == &storage_layers && layers_bundle_path(task->settings, ret) == 0;
-}
-
-static void bundle_added(struct storage_task *task)
-{
-	struct storage *storage = task->storage;
-	char path[PATH_MAX];
-	if (!bundle_of(task, path))
-		return;
-	bool bound = layers_bind_bundle(task->settings);
-	struct storage_bundle **at = find_bundle(storage, path);
-	struct storage_bundle *bundle = at ? *at : NULL;
-	if (!bundle && !bound && !task->makes_bundle)
-		return;
-	if (!bundle) {
-		bundle = calloc(1, sizeof(*bundle) + strlen(path) + 1);
-		if (!bundle)
-			return; /* it stays when its container goes */
-		memcpy(bundle->path, path, strlen(path) + 1);
-		bundle->next = storage->bundles;
-		storage->bundles = bundle;
-	}
-	bundle->bound |= bound;
-	bundle->has_root = true;
-}
-
-static void bundle_removed(struct storage_task *task)
-{
-	char path[PATH_MAX];
-	struct storage *storage = task->storage;
-	struct storage_bundle **at = bundle_of(task, path) ? find_bundle(storage, path) : NULL;
-	if (at && has_container(storage, path))
-		(*at)->has_root = false;
-	else if (at)
-		drop_bundle(at);
+	return task->resource == &storage_layers ? task->settings : NULL;
 }
 
 /* Whether the removal, or undoing, of a root leaves the directory above it alone. */
 static bool keeps_bundle(const struct storage_task *task, const char *path)
 {
-	bool known = find_bundle(task->storage, path) != NULL;
-	if (!task->remove)
-		return known || !(task->makes_bundle || layers_bind_bundle(task->settings));
-	return !known || has_container(task->storage, path);
-}
-
-bool storage_take_bundle(struct storage *storage, const char *path)
-{
-	struct storage_bundle **at = find_bundle(storage, path);
-	if (!at || (!(*at)->bound && (*at)->has_root))
-		return false;
-	if ((*at)->bound)
-		sys_umount(path, MNT_DETACH | UMOUNT_NOFOLLOW);
-	drop_bundle(at);
-	return true;
+	if (task->remove)
+		return storage_bundle_stays(task->storage, path);
+	return storage_bundle_known(task->storage, path) ||
+	       !(task->makes_bundle || layers_bind_bundle(task->settings));
 }
 
 /* Order */
@@ -295,9 +214,10 @@ static void start_work(struct storage_task *task, const char *device, bool remov
 		.fn = remove ? task->resource->remove : task->resource->add,
 		.job = { .storage = storage, .settings = task->settings },
 	};
+	const struct combined_layers *layers = layers_of(task);
 	char bundle[PATH_MAX];
 	snprintf(work.job.device, sizeof(work.job.device), "%s", device);
-	if (bundle_of(task, bundle)) {
+	if (layers && layers_bundle_path(layers, bundle) == 0) {
 		if (!remove)
 			task->makes_bundle = access(bundle, F_OK) < 0;
 		work.job.keep_bundle = remove && keeps_bundle(task, bundle);
@@ -327,7 +247,8 @@ static void add_done(struct storage_task *task, int error)
 {
 	bool there = !error || (error == -ECANCELED && worker_had_begun(&task->worker));
 	if (!error && task_succeed(task)) {
-		bundle_added(task);
+		if (layers_of(task))
+			storage_bundle_added(task->storage, layers_of(task), task->makes_bundle);
 		task_end(task);
 	} else if (there) {
 		undo(task);
@@ -339,7 +260,8 @@ static void add_done(struct storage_task *task, int error)
 static void remove_done(struct storage_task *task, int error)
 {
 	if (!error) {
-		bundle_removed(task);
+		if (layers_of(task))
+			storage_bundle_removed(task->storage, layers_of(task));
 		task_succeed(task);
 	}
 	task_end(task);
@@ -625,7 +547,6 @@ void storage_deinit(struct storage *storage)
 {
 	while (storage->tasks)
 		task_free(storage->tasks);
-	while (storage->bundles)
-		drop_bundle(&storage->bundles);
+	storage_bundles_forget(storage);
 	device_events_close(&storage->events);
 }

@@ -45,3 +45,12 @@ const char *disk_text(const struct scsi_disk *disk, char ret[static DISK_TEXT]);
 int layers_bundle_path(const struct combined_layers *layers, char ret[static PATH_MAX]);
 /* Is the bundle directory bound from the scratch, because that lies elsewhere? */
 bool layers_bind_bundle(const struct combined_layers *layers);
+
+/* storage_bundle.c. The root of a container is there; made: its bundle directory was not. */
+void storage_bundle_added(struct storage *storage, const struct combined_layers *layers, bool made);
+void storage_bundle_removed(struct storage *storage, const struct combined_layers *layers);
+/* Is it one that somebody will remove later? */
+bool storage_bundle_known(struct storage *storage, const char *path);
+/* When its root goes: it is not ours, or its container is still there. */
+bool storage_bundle_stays(struct storage *storage, const char *path);
+void storage_bundles_forget(struct storage *storage);
