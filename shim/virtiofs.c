@@ -108,9 +108,13 @@ int virtiofs_start(struct virtiofs *share, struct partition *partition,
 	r = open_sockets(share, partition, &listener);
 	if (r >= 0)
 		r = share_path(partition, path);
+	/*
+	 * Not announce_submounts: each container's root would be a file system of its own in the
+	 * guest, and unmounting one while its last page is still being read ahead is a bug of
+	 * Linux 6.1 (BUG at fs/super.c: busy inodes after unmount).
+	 */
 	if (r >= 0)
-		r = buf_printf(&options, "source=%s,cache=auto,sandbox=namespace,xattr,"
-		               "announce_submounts", path);
+		r = buf_printf(&options, "source=%s,cache=auto,sandbox=namespace,xattr", path);
 	if (r >= 0)
 		r = buf_append(&options, "", 1);
 	if (r < 0) {
