@@ -254,6 +254,8 @@ static int translate(struct creation *creation, struct fault *fault)
 	if (!driver || !driver->shares)
 		return 0;
 	error = pod_leave_host_namespaces(spec, fault);
+	if (error < 0 || share_is_moot(spec))
+		return error;
 	creation->share = share_name(&creation->arena, creation->id);
 	if (!error && spec->has_root && is_file(spec->root.path))
 		error = give_image(creation, fault);

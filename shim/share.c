@@ -246,6 +246,12 @@ static bool needs_writing(const struct oci_spec *spec)
 	return false;
 }
 
+bool share_is_moot(const struct oci_spec *spec)
+{
+	const struct oci_namespace *namespace = oci_namespace_find(spec, OCI_NS_MOUNT);
+	return namespace && namespace->path;
+}
+
 static int open_root(struct sharing *sharing, struct fault *fault)
 {
 	const char *path = sharing->spec->root.path;
@@ -321,6 +327,8 @@ int share_check(const struct oci_spec *spec, struct fault *fault)
 	struct stat st;
 	int r = 0;
 
+	if (share_is_moot(spec))
+		return 0;
 	if (spec->has_root && stat(spec->root.path, &st) < 0)
 		r = fault_errno(fault, -errno, "root \"%s\"", spec->root.path);
 	for (size_t i = 0; r >= 0 && i < spec->mounts.count; i++)

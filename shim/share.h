@@ -21,6 +21,8 @@ struct share_tree {
 };
 typedef int share_fn(const struct share_tree *tree, void *context, struct fault *fault);
 
+/* In another container's mount namespace all paths are of what that container has. */
+bool share_is_moot(const struct oci_spec *spec);
 /*
  * Whether all that the spec wants is there and of a kind that can be shared: to be found out before
  * a VM is started for it.
