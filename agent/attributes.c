@@ -8,6 +8,7 @@
 #include "agent/attributes.h"
 
 #include "agent/boot.h"
+#include "oci/file.h"
 #include "oci/files_limit.h"
 
 #include <fcntl.h>
@@ -88,11 +89,9 @@ int oom_score_set(pid_t pid, const struct oci_process *process, struct fault *fa
 		snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
 	else
 		snprintf(path, sizeof(path), "/proc/self/oom_score_adj");
-	int length = snprintf(text, sizeof(text), "%lld", score);
-	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, text, (size_t)length) < 0)
-		return fault_errno(fault, -errno, "oomScoreAdj: set to %s", text);
-	return 0;
+	snprintf(text, sizeof(text), "%lld", score);
+	int r = file_write_text(AT_FDCWD, path, text);
+	return r < 0 ? fault_errno(fault, r, "oomScoreAdj: set to %s", text) : 0;
 }
 
 int priorities_set(const struct oci_process *process, struct fault *fault)

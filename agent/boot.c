@@ -15,6 +15,7 @@
 #include "agent/modules.h"
 #include "hvsocket/hvsocket.h"
 #include "oci/fault.h"
+#include "oci/file.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -36,19 +37,13 @@
 /* A few times what the agent has been seen to need, with what the kernel keeps for it. */
 #define MEMORY_MIN "8M"
 
-#define VIRTIO_BALLOON "0x0005\n" /* as sysfs has it */
+#define VIRTIO_BALLOON "0x0005" /* as sysfs has it */
 
 #define PLAIN (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 static int vm_cgroup_fd = -1;
 static enum { NOT_BOOTED, BOOTED, FINISHED } progress;
 static enum log_level level;
-
-static int write_text(const char *path, const char *text)
-{
-	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
-	return fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
-}
 
 static int make_folder(const char *path)
 {
@@ -148,7 +143,7 @@ static int set_up_kernel(struct fault *fault)
 	struct rlimit no_core = { .rlim_cur = 0, .rlim_max = RLIM_INFINITY };
 	(void)fault;
 	for (size_t i = 0; i < array_size(settings); i++) {
-		int error = write_text(settings[i][0], settings[i][1]);
+		int error = file_write_text(AT_FDCWD, settings[i][0], settings[i][1]);
 		if (error < 0)
 			log_warning("boot: %s: %s", settings[i][0], errno_text(error));
 	}
@@ -161,19 +156,17 @@ static int set_up_kernel(struct fault *fault)
 static int delegate_controllers(void)
 {
 	char have[512], wanted[1024];
-	cleanup_close int fd = open(CGROUPS "/cgroup.controllers", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, have, sizeof(have) - 1);
-	if (n < 0)
-		return -errno;
-	have[n] = '\0';
+	int error = file_read_line(AT_FDCWD, CGROUPS "/cgroup.controllers", have, sizeof(have));
+	if (error < 0)
+		return error;
 	size_t length = 0;
 	char *rest = have, *word;
-	while ((word = strsep(&rest, " \n")) && length < sizeof(wanted)) {
+	while ((word = strsep(&rest, " ")) && length < sizeof(wanted)) {
 		if (*word)
 			length += (size_t)snprintf(wanted + length, sizeof(wanted) - length,
 			                           "%s+%s", length ? " " : "", word);
 	}
-	return length ? write_text(CGROUPS "/cgroup.subtree_control", wanted) : 0;
+	return length ? file_write_text(AT_FDCWD, CGROUPS "/cgroup.subtree_control", wanted) : 0;
 }
 
 static int make_cgroups(struct fault *fault)
@@ -182,12 +175,12 @@ static int make_cgroups(struct fault *fault)
 	if (error < 0)
 		return fault_errno(fault, error, "controllers");
 	if ((error = make_folder(CGROUPS "/hvagent")) < 0 ||
-	    (error = write_text(CGROUPS "/hvagent/cgroup.procs", "0")) < 0 ||
+	    (error = file_write_text(AT_FDCWD, CGROUPS "/hvagent/cgroup.procs", "0")) < 0 ||
 	    (error = make_folder(CGROUPS "/vm")) < 0)
 		return fault_errno(fault, error, "making them");
-	if (write_text(CGROUPS "/hvagent/memory.min", MEMORY_MIN) < 0)
+	if (file_write_text(AT_FDCWD, CGROUPS "/hvagent/memory.min", MEMORY_MIN) < 0)
 		log_warning("boot: no memory is kept for the agent: %s", errno_text(errno));
-	error = write_text("/proc/self/oom_score_adj", "-1000");
+	error = file_write_text(AT_FDCWD, "/proc/self/oom_score_adj", "-1000");
 	if (error < 0)
 		return fault_errno(fault, error, "oom_score_adj");
 	vm_cgroup_fd = open(CGROUPS "/vm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -220,10 +213,9 @@ static int load_modules(struct fault *fault)
 
 static bool is_device(int folder, const char *name, const char *kind)
 {
-	char path[NAME_MAX + sizeof("/device")], text[16] = "";
+	char path[NAME_MAX + sizeof("/device")], text[16];
 	snprintf(path, sizeof(path), "%s/device", name);
-	cleanup_close int fd = openat(folder, path, O_RDONLY | O_CLOEXEC);
-	return fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && !strcmp(text, kind);
+	return file_read_line(folder, path, text, sizeof(text)) == 0 && !strcmp(text, kind);
 }
 
 static bool has_device(const char *kind)
@@ -333,12 +325,12 @@ bool booted(void)
 /* One that has ended already is still in its cgroup, unless somebody else has reaped it. */
 bool boot_obeys(pid_t sender)
 {
-	char path[40], text[64] = "";
+	char path[40], text[64];
 	if (!booted() || sender == 0)
 		return true;
 	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)sender);
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && !strcmp(text, "0::/vm\n");
+	return file_read_text(AT_FDCWD, path, text, sizeof(text)) > 0 &&
+	       !strcmp(text, "0::/vm\n");
 }
 
 int boot_cgroup_fd(void)

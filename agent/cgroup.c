@@ -21,6 +21,7 @@
 #include "agent/cgroup_private.h"
 
 #include "agent/device_filter.h"
+#include "oci/file.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -90,7 +91,7 @@ static int catch_up(const struct cgroup *cgroup, int fd, size_t *ret_moved)
 			continue;
 		char number[16];
 		snprintf(number, sizeof(number), "%d", all[i]);
-		r = cgroup_file_write(fd, "cgroup.procs", number);
+		r = file_write_text(fd, "cgroup.procs", number);
 		if (r < 0 && r != -ESRCH)
 			return r;
 		(*ret_moved)++;
@@ -225,7 +226,7 @@ int cgroup_join(const struct cgroup *cgroup)
 
 int cgroup_freeze(struct cgroup *cgroup, bool frozen)
 {
-	return cgroup_file_write(cgroup->dirs[CGROUP_V2].fd, "cgroup.freeze", frozen ? "1" : "0");
+	return file_write_text(cgroup->dirs[CGROUP_V2].fd, "cgroup.freeze", frozen ? "1" : "0");
 }
 
 int cgroup_pids(struct cgroup *cgroup, pid_t **ret, size_t *ret_count)
@@ -262,7 +263,7 @@ static bool has_outsiders(const struct cgroup *cgroup)
 int cgroup_kill(struct cgroup *cgroup)
 {
 	int r = has_outsiders(cgroup) ? -ENOENT :
-		cgroup_file_write(cgroup->dirs[CGROUP_V2].fd, "cgroup.kill", "1");
+		file_write_text(cgroup->dirs[CGROUP_V2].fd, "cgroup.kill", "1");
 	if (r != -ENOENT)
 		return r;
 	cgroup_freeze(cgroup, true);

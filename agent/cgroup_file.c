@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Files of cgroupfs: short texts that the kernel makes at each read. They are read whole, because a
- * second read() would see another moment, and written in one write(), because that is one request.
+ * Files of cgroupfs, whose texts may be of any length: they are read whole.
  */
 
 #include "agent/cgroup_private.h"
@@ -57,21 +56,6 @@ int cgroup_file_read(int dir, const char *name, char **ret)
 	text[length] = '\0';
 	*ret = take_pointer(text);
 	return 0;
-}
-
-int cgroup_file_write(int dir, const char *name, const char *value)
-{
-	cleanup_close int fd = openat(dir, name, O_WRONLY | O_TRUNC | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	size_t length = strlen(value);
-	ssize_t n;
-	do
-		n = write(fd, value, length);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	return (size_t)n == length ? 0 : -EIO;
 }
 
 static bool parse_u64(const char *text, uint64_t *ret)

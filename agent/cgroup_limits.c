@@ -12,6 +12,8 @@
 
 #include "agent/cgroup_private.h"
 
+#include "oci/file.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -178,7 +180,7 @@ static int plan_settle(struct cgroup_plan *plan, struct cgroup *cgroup)
 static int limit_write(struct cgroup_limit *limit, const struct cgroup *cgroup)
 {
 	int fd = cgroup_controller_fd(cgroup, limit->controller);
-	int r = cgroup_file_write(fd, limit->file, limit->value);
+	int r = file_write_text(fd, limit->file, limit->value);
 	if (r == -ENOENT && limit->optional)
 		r = 0;
 	limit->written = r == 0;

@@ -10,6 +10,8 @@
 
 #include "agent/cgroup_private.h"
 
+#include "oci/file.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -34,7 +36,7 @@ static void v1_watch(struct cgroup *cgroup)
 		return;
 	char registration[32];
 	snprintf(registration, sizeof(registration), "%d %d", event, control);
-	if (cgroup_file_write(dir, "cgroup.event_control", registration) < 0)
+	if (file_write_text(dir, "cgroup.event_control", registration) < 0)
 		return;
 	cgroup->oom_control_fd = take_fd(&control);
 	cgroup->oom_fd = take_fd(&event);

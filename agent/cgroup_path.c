@@ -13,6 +13,8 @@
 
 #include "agent/cgroup_private.h"
 
+#include "oci/file.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -37,12 +39,12 @@ static void hand_down(int fd, uint32_t controllers)
 		if (controllers & CGROUP_BIT(c))
 			length += snprintf(all + length, sizeof(all) - length, "%s+%s",
 			                   length ? " " : "", cgroup_controller_names[c]);
-	if (length == 0 || cgroup_file_write(fd, "cgroup.subtree_control", all) == 0)
+	if (length == 0 || file_write_text(fd, "cgroup.subtree_control", all) == 0)
 		return;
 	/* One that cannot be had must not keep the others away. */
 	char *rest = all, *word;
 	while ((word = strsep(&rest, " ")))
-		cgroup_file_write(fd, "cgroup.subtree_control", word);
+		file_write_text(fd, "cgroup.subtree_control", word);
 }
 
 /* A new cpuset of v1 is empty, and no process may enter an empty one. */
@@ -54,7 +56,7 @@ static void inherit_cpuset(int parent, int fd)
 		if (cgroup_file_read(fd, files[i], &own) < 0 || strcspn(own, "\n") > 0)
 			continue;
 		if (cgroup_file_read(parent, files[i], &theirs) == 0)
-			cgroup_file_write(fd, files[i], theirs);
+			file_write_text(fd, files[i], theirs);
 	}
 }
 

@@ -85,7 +85,6 @@ int cgroup_tree_pids(int dir, const char *file, pid_t **ret, size_t *ret_count);
 
 /* cgroup_file.c: one file. */
 int cgroup_file_read(int dir, const char *name, char **ret);
-int cgroup_file_write(int dir, const char *name, const char *value);
 int cgroup_file_u64(int dir, const char *name, uint64_t *ret); /* "max" is UINT64_MAX */
 /* Takes the next line off the text, NULL at the end. */
 char *cgroup_line(char **text);

@@ -13,6 +13,7 @@
 #include "agent/idmap.h"
 
 #include "agent/mountinfo.h"
+#include "oci/file.h"
 #include "oci/mountapi.h"
 
 #include <linux/sched.h>
@@ -37,11 +38,7 @@ static int write_map(int proc_fd, const char *name, const oci_id_mappings *mappi
 			return -E2BIG;
 		used += (size_t)n;
 	}
-	cleanup_close int fd = openat(proc_fd, name, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ssize_t n = write(fd, text, used);
-	return n < 0 ? -errno : (size_t)n == used ? 0 : -EIO;
+	return file_write_text(proc_fd, name, text);
 }
 
 /* /proc/PID of the process behind a pidfd, as an fd. */

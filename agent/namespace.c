@@ -11,6 +11,7 @@
 
 #include "agent/child_private.h"
 
+#include "oci/file.h"
 #include "oci/log.h"
 
 #include <fcntl.h>
@@ -90,8 +91,7 @@ static int write_offsets(const struct oci_time_offsets *offsets)
 				 (long long)offsets->boottime->secs, offsets->boottime->nanosecs);
 	if (length == 0)
 		return 0;
-	cleanup_close int fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
-	return fd < 0 || write(fd, text, (size_t)length) < 0 ? -errno : 0;
+	return file_write_text(AT_FDCWD, "/proc/self/timens_offsets", text);
 }
 
 static int new_time(struct namespaces *namespaces, const struct oci_time_offsets *offsets,

@@ -9,6 +9,8 @@
 
 #include "agent/scsi.h"
 
+#include "oci/file.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -27,17 +29,6 @@ static void close_directory(DIR **directory)
 		closedir(*directory);
 }
 #define cleanup_directory cleanup(close_directory)
-
-static int read_word(const char *path, char *ret, size_t size)
-{
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, ret, size - 1);
-	if (n < 0)
-		return -errno;
-	ret[n] = '\0';
-	ret[strcspn(ret, "\n")] = '\0';
-	return 0;
-}
 
 /* N of "hostN". */
 static int host_number(const char *name)
@@ -68,7 +59,7 @@ static bool is_virtio(const struct device_roots *roots, const char *host)
 {
 	char path[PATH_MAX], driver[64];
 	snprintf(path, sizeof(path), "%s/class/scsi_host/%s/proc_name", roots->sysfs, host);
-	return read_word(path, driver, sizeof(driver)) == 0 && !strcmp(driver, "virtio_scsi");
+	return file_read_line(AT_FDCWD, path, driver, sizeof(driver)) == 0 && !strcmp(driver, "virtio_scsi");
 }
 
 /* The lowest number above `last` of a virtio host. */
@@ -133,7 +124,7 @@ static int enter(char path[static PATH_MAX], uint64_t partition, char *name, siz
 		if (entry->d_name[0] == '.' || n < 0 || (size_t)n >= PATH_MAX - length ||
 		    strlen(entry->d_name) >= name_size)
 			continue;
-		if (partition && (read_word(path, number, sizeof(number)) < 0 ||
+		if (partition && (file_read_line(AT_FDCWD, path, number, sizeof(number)) < 0 ||
 		                  strtoull(number, NULL, 10) != partition))
 			continue;
 		path[length + 1 + strlen(entry->d_name)] = '\0';
@@ -165,8 +156,5 @@ int scsi_delete(const struct device_roots *roots, const struct scsi_disk *disk)
 {
 	char path[PATH_MAX];
 	int r = device_path(roots, disk, "delete", path);
-	if (r < 0)
-		return r;
-	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
-	return fd < 0 || write(fd, "1\n", 2) < 0 ? -errno : 0;
+	return r < 0 ? r : file_write_text(AT_FDCWD, path, "1\n");
 }

@@ -16,6 +16,7 @@
 #include "agent/boot.h"
 #include "agent/caps.h"
 #include "agent/cgroup.h"
+#include "oci/file.h"
 #include "oci/log.h"
 
 #include <fcntl.h>
@@ -125,11 +126,9 @@ static int pid_of_pidfd(int pidfd, pid_t *ret)
 {
 	char path[40], text[512];
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	ssize_t n = file_read_text(AT_FDCWD, path, text, sizeof(text));
 	if (n < 0)
-		return -errno;
-	text[n] = '\0';
+		return (int)n;
 	const char *line = strstr(text, "\nPid:");
 	*ret = line ? (pid_t)strtol(line + strlen("\nPid:"), NULL, 10) : 0;
 	return *ret > 0 ? 0 : -ESRCH;
@@ -238,10 +237,8 @@ static int write_map(pid_t pid, const char *name, const struct oci_id_mapping *i
 					 count);
 	}
 	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
-	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, text, length) < 0)
-		return fault_errno(fault, -errno, "user namespace: %s", name);
-	return 0;
+	int r = file_write_text(AT_FDCWD, path, text);
+	return r < 0 ? fault_errno(fault, r, "user namespace: %s", name) : 0;
 }
 
 /* What an init needs from outside before it may go on. */

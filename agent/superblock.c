@@ -8,6 +8,8 @@
 
 #include "agent/superblock.h"
 
+#include "oci/file.h"
+
 #include <string.h>
 
 static const struct {
@@ -40,19 +42,9 @@ int superblock_type(const uint8_t *bytes, size_t size, const char **ret)
 int superblock_probe(int fd, const char **ret)
 {
 	cleanup_free uint8_t *bytes = malloc(SUPERBLOCK_BYTES);
-	size_t size = 0;
 	*ret = NULL;
 	if (!bytes)
 		return -ENOMEM;
-	while (size < SUPERBLOCK_BYTES) {
-		ssize_t n = pread(fd, bytes + size, SUPERBLOCK_BYTES - size, (off_t)size);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		size += (size_t)n;
-	}
-	return superblock_type(bytes, size, ret);
+	ssize_t n = file_read_at(fd, bytes, SUPERBLOCK_BYTES, 0);
+	return n < 0 ? (int)n : superblock_type(bytes, (size_t)n, ret);
 }

@@ -11,6 +11,7 @@
 
 #include "agent/user.h"
 
+#include "oci/file.h"
 #include "oci/path.h"
 
 #include <fcntl.h>
@@ -35,21 +36,6 @@ static void entries_deinit(struct entries *entries)
 	free_pointer(&entries->text);
 }
 
-static int read_all(int fd, char *text, size_t size, size_t *ret)
-{
-	size_t length = 0;
-	while (length < size) {
-		ssize_t n = read(fd, text + length, size - length);
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n == 0)
-			break;
-		length += n > 0 ? (size_t)n : 0;
-	}
-	*ret = length;
-	return 0;
-}
-
 /* An absent file is an empty one. */
 static int entries_open(int root_fd, const char *path, struct entries *ret)
 {
@@ -65,14 +51,13 @@ static int entries_open(int root_fd, const char *path, struct entries *ret)
 		if (st.st_size > FILE_MAX)
 			return -EFBIG;
 	}
-	size_t length = 0;
 	ret->text = malloc((size_t)st.st_size + 1);
 	if (!ret->text)
 		return -ENOMEM;
-	int r = fd >= 0 ? read_all(fd, ret->text, (size_t)st.st_size, &length) : 0;
-	ret->text[length] = '\0';
+	ssize_t length = fd >= 0 ? file_read_at(fd, ret->text, (size_t)st.st_size, 0) : 0;
+	ret->text[length > 0 ? length : 0] = '\0';
 	ret->next = ret->text;
-	return r;
+	return length < 0 ? (int)length : 0;
 }
 
 static bool entries_next(struct entries *entries)

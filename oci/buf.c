@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define SIZE_FIRST 256
+#define CHUNK 65536             /* what is read at once */
 
 static void move_to_front(struct buf *buf)
 {
@@ -102,6 +103,23 @@ int buf_printf(struct buf *buf, const char *format, ...)
 	vsnprintf(longer, (size_t)length + 1, format, args);
 	va_end(args);
 	return buf_append(buf, longer, (size_t)length);
+}
+
+int buf_read_all(struct buf *buf, int fd)
+{
+	for (;;) {
+		size_t room = min_size(buf_room(buf), CHUNK);
+		char *to = room ? buf_reserve(buf, room) : NULL;
+		if (!to)
+			return room ? -ENOMEM : -EFBIG;
+		ssize_t n = read(fd, to, room);
+		if (n > 0)
+			buf_commit(buf, (size_t)n);
+		else if (!n)
+			return 0;
+		else if (errno != EINTR)
+			return -errno;
+	}
 }
 
 void buf_consume(struct buf *buf, size_t size)

@@ -37,5 +37,7 @@ void buf_commit(struct buf *buf, size_t size);
 /* -ENOBUFS over the limit, -ENOMEM. All or nothing. */
 int buf_append(struct buf *buf, const void *bytes, size_t size);
 int buf_printf(struct buf *buf, const char *format, ...) printf_like(2, 3);
+/* Appends what there is to be read until the end. -EFBIG: more than it may hold. */
+int buf_read_all(struct buf *buf, int fd);
 void buf_consume(struct buf *buf, size_t size);
 void buf_deinit(struct buf *buf);

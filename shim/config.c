@@ -195,19 +195,6 @@ int config_parse(struct config *ret, const char *name, const char *text, size_t 
 	return 0;
 }
 
-static int read_all(int fd, struct buf *text)
-{
-	for (;;) {
-		char *at = buf_reserve(text, 4096);
-		ssize_t n = at ? read(fd, at, 4096) : -1;
-		if (!at)
-			return -EFBIG;
-		if (n <= 0)
-			return n < 0 ? -errno : 0;
-		buf_commit(text, (size_t)n);
-	}
-}
-
 int config_load(struct config *ret, const char *path, struct fault *fault)
 {
 	const char *name = path ? path : CONFIG_PATH;
@@ -215,7 +202,7 @@ int config_load(struct config *ret, const char *path, struct fault *fault)
 
 	*ret = (struct config){ .arena = ARENA(JSON_ARENA) };
 	cleanup_close int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	int r = fd < 0 ? -errno : read_all(fd, &text);
+	int r = fd < 0 ? -errno : buf_read_all(&text, fd);
 	if (r == -ENOENT && !path)
 		r = buf_append(&text, "{}", 2);
 	r = r < 0 ? fault_errno(fault, r, "%s", name) :

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A caller's file is opened as the caller would: links are followed. What is not meant to be waited for is
- * opened without waiting, and refused once it is known what it is.
+ * A caller's file is opened as the caller would: links are followed. What is not meant to be waited
+ * for is opened without waiting, and refused once it is known what it is.
  */
 
 #include "shim/input.h"
 
-#include "shim/verbs.h"
+#include "oci/buf.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -24,7 +24,7 @@ int input_read(const char *path, bool pipes, struct arena *arena, size_t limit,
 		return -EISDIR;
 	if (!pipes && !S_ISREG(st.st_mode))
 		return -EINVAL;
-	int error = verb_read_all(fd, &text);
+	int error = buf_read_all(&text, fd);
 	if (!error) {
 		*ret_size = buf_length(&text);
 		*ret_text = arena_copy(arena, buf_head(&text), buf_length(&text));

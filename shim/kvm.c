@@ -13,6 +13,7 @@
 
 #include "shim/kvm.h"
 
+#include "oci/file.h"
 #include "oci/log.h"
 #include "shim/daemon.h"
 #include "shim/state.h"
@@ -28,21 +29,9 @@
 
 /* Memory */
 
-static int read_line(const char *path, char *text, size_t size)
-{
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
-
-	if (n < 0)
-		return -errno;
-	text[n] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	return 0;
-}
-
 static int boot_id(char text[static 64])
 {
-	return read_line("/proc/sys/kernel/random/boot_id", text, 64);
+	return file_read_line(AT_FDCWD, "/proc/sys/kernel/random/boot_id", text, 64);
 }
 
 int kvm_recall(const char *root)
@@ -50,7 +39,7 @@ int kvm_recall(const char *root)
 	char path[PATH_MAX], boot[64], text[128];
 
 	snprintf(path, sizeof(path), "%s/" VERDICT, root);
-	if (boot_id(boot) < 0 || read_line(path, text, sizeof(text)) < 0)
+	if (boot_id(boot) < 0 || file_read_line(AT_FDCWD, path, text, sizeof(text)) < 0)
 		return -ENOENT;
 	size_t length = strlen(boot);
 	if (strncmp(text, boot, length) != 0)

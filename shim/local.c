@@ -14,6 +14,7 @@
 
 #include "shim/partition.h"
 
+#include "oci/file.h"
 #include "shim/launch.h"
 #include "shim/locate.h"
 
@@ -188,11 +189,8 @@ static bool is_process(pid_t pid, uint32_t inner)
 	char path[40], text[4096];
 
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (n <= 0)
+	if (file_read_text(AT_FDCWD, path, text, sizeof(text)) < 0)
 		return false;
-	text[n] = '\0';
 	const char *at = strstr(text, "\nNSpid:");
 	int outer, in;
 	return at && sscanf(at, "\nNSpid: %d %d", &outer, &in) == 2 && (uint32_t)in == inner;

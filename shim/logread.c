@@ -13,6 +13,8 @@
 
 #include "shim/logview.h"
 
+#include "oci/file.h"
+
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
@@ -143,21 +145,6 @@ static bool count_line(struct tail *tail, const char *line, size_t length)
 	return false;
 }
 
-static int read_at(int fd, char *to, size_t size, off_t at)
-{
-	while (size) {
-		ssize_t n = pread(fd, to, size, at);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		to += n;
-		at += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
 /* Where in a file the tail begins; *ret_start 0 also when it begins before it. */
 static int tail_file(struct tail *tail, int fd, off_t *ret_start)
 {
@@ -168,9 +155,9 @@ static int tail_file(struct tail *tail, int fd, off_t *ret_start)
 	for (off_t end = st.st_size; end > 0;) {
 		size_t n = min_size(CHUNK, (size_t)end), stop = n;
 		off_t base = end - (off_t)n;
-		int r = read_at(fd, window, n, base);
-		if (r < 0)
-			return r;
+		ssize_t got = file_read_at(fd, window, n, base);
+		if (got != (ssize_t)n)
+			return got < 0 ? (int)got : -EIO;
 		while (stop) {
 			size_t length = window[stop - 1] == '\n' ? stop - 1 : stop;
 			char *newline = memrchr(window, '\n', length);

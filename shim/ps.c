@@ -7,6 +7,7 @@
  */
 
 #include "shim/print.h"
+#include "oci/file.h"
 #include "shim/verbs.h"
 #include "shim/view.h"
 
@@ -76,7 +77,7 @@ static int run_ps(int count, char **options, struct buf *out, struct fault *faul
 	cleanup_close int output = fds[0];
 	if (error < 0)
 		return fault_errno(fault, error, "ps");
-	error = verb_read_all(output, out);
+	error = buf_read_all(out, output);
 	close_fd(&output);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
@@ -154,8 +155,7 @@ static const char *command_of(uint32_t pid, char text[static COMMAND_MAX])
 	for (size_t i = 0; i < array_size(files); i++) {
 		char path[40];
 		snprintf(path, sizeof(path), "/proc/%u/%s", pid, files[i]);
-		cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-		ssize_t n = fd < 0 ? 0 : read(fd, text, COMMAND_MAX - 1);
+		ssize_t n = file_read_text(AT_FDCWD, path, text, COMMAND_MAX);
 		while (n > 0 && (text[n - 1] == '\0' || text[n - 1] == '\n'))
 			n--;
 		for (ssize_t c = 0; c < n; c++) {

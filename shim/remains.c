@@ -9,6 +9,7 @@
 #include "shim/remains.h"
 
 #include "oci/cgroup_path.h"
+#include "oci/file.h"
 #include "shim/sandbox.h"
 
 #include <dirent.h>
@@ -61,9 +62,7 @@ static void write_file(const char *directory, const char *name, const char *text
 {
 	char path[6300];
 	snprintf(path, sizeof(path), "%s/%s", directory, name);
-	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd >= 0)
-		(void)!write(fd, text, strlen(text));
+	(void)file_write_text(AT_FDCWD, path, text);
 }
 
 /* Of two files a hierarchy has one at most. In version 1 what is frozen does not even die. */

@@ -10,6 +10,7 @@
 
 #include "shim/state.h"
 
+#include "oci/file.h"
 #include "oci/spec.h"
 
 #include <ctype.h>
@@ -336,22 +337,15 @@ int state_read_file(int directory_fd, const char *name, struct arena *arena, siz
 		return -EINVAL;
 	if (st.st_size < 0 || (size_t)st.st_size > limit)
 		return -EFBIG;
-	size_t size = (size_t)st.st_size, done = 0;
-	char *text = arena_alloc(arena, size + 1);
+	char *text = arena_alloc(arena, (size_t)st.st_size + 1);
 	if (!text)
 		return -ENOMEM;
-	while (done < size) {
-		ssize_t n = read(fd, text + done, size - done);
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n == 0)
-			break;
-		if (n > 0)
-			done += (size_t)n;
-	}
-	text[done] = '\0';
+	ssize_t n = file_read_at(fd, text, (size_t)st.st_size, 0);
+	if (n < 0)
+		return (int)n;
+	text[n] = '\0';
 	*ret_text = text;
-	*ret_size = done;
+	*ret_size = (size_t)n;
 	return 0;
 }
 
@@ -550,11 +544,8 @@ uint64_t process_start_time(pid_t pid, bool *ret_zombie)
 	char path[40], text[1024];
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (n <= 0)
+	if (file_read_text(AT_FDCWD, path, text, sizeof(text)) < 0)
 		return 0;
-	text[n] = '\0';
 	/* The name may hold anything, also spaces and brackets; fields are counted behind it. */
 	const char *at = strrchr(text, ')');
 	if (!at || at[1] != ' ')

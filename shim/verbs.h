@@ -6,9 +6,6 @@
 #include "oci/buf.h"
 #include "shim/cli.h"
 
-/* Reads until the end. -EFBIG: there is more than out takes. */
-int verb_read_all(int fd, struct buf *out);
-
 struct format_options {
 	const char *format;
 	bool quiet;

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define RESOURCES_MAX (1u << 20)
-#define CHUNK 65536
 
 struct vm_options {
 	bool vm;
@@ -194,23 +193,6 @@ static int apply_flags(const struct update_options *options, struct oci_resource
 	return error;
 }
 
-int verb_read_all(int fd, struct buf *out)
-{
-	for (;;) {
-		size_t room = min_size(buf_room(out), CHUNK);
-		char *to = room ? buf_reserve(out, room) : NULL;
-		if (!to)
-			return room ? -ENOMEM : -EFBIG;
-		ssize_t n = read(fd, to, room);
-		if (n > 0)
-			buf_commit(out, (size_t)n);
-		else if (!n)
-			return 0;
-		else if (errno != EINTR)
-			return -errno;
-	}
-}
-
 static int read_resources(const char *file, struct buf *text, struct fault *fault)
 {
 	cleanup_close int fd = -1;
@@ -219,7 +201,7 @@ static int read_resources(const char *file, struct buf *text, struct fault *faul
 	if (!standard && (fd = open(file, O_RDONLY | O_CLOEXEC)) < 0)
 		error = -errno;
 	if (!error)
-		error = verb_read_all(standard ? STDIN_FILENO : fd, text);
+		error = buf_read_all(text, standard ? STDIN_FILENO : fd);
 	return error < 0 ? fault_errno(fault, error, "--resources \"%s\"", file) : 0;
 }
 

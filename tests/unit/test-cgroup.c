@@ -7,6 +7,8 @@
 
 #include "agent/cgroup_private.h"
 
+#include "oci/file.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -50,7 +52,7 @@ static int teardown(void **state)
 	for (size_t i = 0; mounts && i < mounts->count; i++) {
 		struct cgroup_dir dir = { .tasks_fd = -1, .made = CGROUP_NOT_MADE };
 		dir.fd = openat(mounts->fd[i], parent + 1, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		cgroup_file_write(dir.fd, "cgroup.kill", "1");
+		file_write_text(dir.fd, "cgroup.kill", "1");
 		cgroup_dir_remove(mounts, (int)i, parent, &dir);
 		cgroup_dir_close(&dir);
 	}
@@ -58,7 +60,7 @@ static int teardown(void **state)
 		for (int c = 0; c < CGROUP_CORE; c++) {
 			char text[32];
 			snprintf(text, sizeof(text), "-%s", cgroup_controller_names[c]);
-			cgroup_file_write(mounts->fd[CGROUP_V2], "cgroup.subtree_control", text);
+			file_write_text(mounts->fd[CGROUP_V2], "cgroup.subtree_control", text);
 		}
 	cgroup_mounts_free(mounts);
 	free(handed_down);
@@ -107,7 +109,7 @@ static pid_t spawn(const struct cgroup *cgroup, int (*run)(void))
 	int status;
 	snprintf(number, sizeof(number), "%d", pid);
 	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
-	assert_int_equal(cgroup_file_write(cgroup_fd(cgroup), "cgroup.procs", number), 0);
+	assert_int_equal(file_write_text(cgroup_fd(cgroup), "cgroup.procs", number), 0);
 	assert_int_equal(kill(pid, SIGCONT), 0);
 	return pid;
 }
@@ -257,7 +259,7 @@ static void test_nested(void **state)
 	pid_t pid = spawn(cgroup, run_for_ever);
 	char number[16];
 	snprintf(number, sizeof(number), "%d", pid);
-	assert_int_equal(cgroup_file_write(cgroup_fd(cgroup), "0/0/0/1/cgroup.procs", number), 0);
+	assert_int_equal(file_write_text(cgroup_fd(cgroup), "0/0/0/1/cgroup.procs", number), 0);
 	cleanup_free pid_t *pids = NULL;
 	size_t count;
 	assert_int_equal(cgroup_pids(cgroup, &pids, &count), 0);

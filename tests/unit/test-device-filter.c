@@ -8,6 +8,7 @@
 #include "agent/device_filter.h"
 
 #include "agent/cgroup_private.h"
+#include "oci/file.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -75,7 +76,7 @@ static bool allowed(char type, unsigned major, unsigned minor, unsigned access)
 	pid_t pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0)
-		_exit(cgroup_file_write(dir.fd, "cgroup.procs", "0") < 0 ? 99 :
+		_exit(file_write_text(dir.fd, "cgroup.procs", "0") < 0 ? 99 :
 		      attempt(node, mode, makedev(major, minor), access));
 	int status;
 	assert_int_equal(waitpid(pid, &status, 0), pid);
