@@ -207,6 +207,17 @@ static int mount_type(const struct mapped_virtual_disk *disk, const char *device
 	return r < 0 ? fault_errno(fault, r, "%s%s%s", type, *note ? ": " : "", note) : r;
 }
 
+/* Nobody has looked what is there where the host has said what there should be. */
+static int explain(const char *device, const char *wanted, int error, struct fault *fault)
+{
+	const struct fault inner = *fault;
+	const char *found = NULL;
+	if (probe(device, &found, NULL) < 0 || (found && !strcmp(found, wanted)))
+		return error;
+	return fault_set(fault, error, inner.hresult, "%s; %s is on it", inner.text,
+	                 found ? found : "no known file system");
+}
+
 static int attach(const struct mapped_virtual_disk *disk, int mount_fd,
                   const struct mount_options *options, struct fault *fault)
 {
@@ -241,7 +252,9 @@ static int add_mount(const struct mapped_virtual_disk *disk, const char *device,
 	if (r < 0)
 		return r;
 	cleanup_close int fd = mount_type(disk, device, type, &options, &arena, fault);
-	return fd < 0 ? fd : attach(disk, fd, &options, fault);
+	if (fd < 0)
+		return type == disk->filesystem ? explain(device, type, fd, fault) : fd;
+	return attach(disk, fd, &options, fault);
 }
 
 /* Says of which disk the fault is. */
@@ -266,17 +279,33 @@ static int disk_add(const struct storage_job *job, struct fault *fault)
 	return r < 0 ? prefix(&disk->disk, r, fault) : 0;
 }
 
+/*
+ * The mount goes at once, but the kernel would write back what it holds later, and by then the host
+ * may have taken the disk away.
+ */
+static int write_back(const char *path)
+{
+	cleanup_close int place_fd = mountpoint_open(path);
+	if (place_fd < 0 || !mount_is_root(place_fd))
+		return 0;
+	cleanup_close int fd = openat(place_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 || syncfs(fd) < 0 ? -errno : 0;
+}
+
 static int disk_remove(const struct storage_job *job, struct fault *fault)
 {
 	const struct mapped_virtual_disk *disk = job->settings;
 	if (!has_path(disk))
 		return 0;
+	/* What could not be written is no reason to keep it. */
+	int written = disk->block_dev ? 0 : write_back(disk->mount_path);
 	int r = disk->block_dev ? mountpoint_unlink(disk->mount_path)
 	                        : mountpoint_remove(disk->mount_path);
-	if (r >= 0)
-		return 0;
-	fault_errno(fault, r, "unmounting \"%s\"", disk->mount_path);
-	return prefix(&disk->disk, r, fault);
+	if (r < 0)
+		fault_errno(fault, r, "unmounting \"%s\"", disk->mount_path);
+	else if (written < 0)
+		r = fault_errno(fault, written, "writing back what is on it");
+	return r < 0 ? prefix(&disk->disk, r, fault) : 0;
 }
 
 const struct storage_resource storage_disk = {
