@@ -18,8 +18,6 @@
 #include "agent/request.h"
 #include "oci/log.h"
 
-#include <string.h>
-
 #define REDIAL_FIRST 100
 #define REDIAL_MAX 1000
 #define LATE_MAX (1u << 20)

@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define END_BOUND 1000          /* milliseconds */
 

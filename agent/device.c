@@ -15,8 +15,6 @@
 #include "oci/path.h"
 
 #include <fcntl.h>
-#include <limits.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 

@@ -19,7 +19,6 @@
 #include "agent/device_filter.h"
 
 #include <linux/bpf.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 

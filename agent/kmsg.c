@@ -10,8 +10,6 @@
 
 #include "agent/kmsg.h"
 
-#include "oci/log.h"
-
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

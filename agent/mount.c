@@ -18,7 +18,6 @@
 #include "oci/mountapi.h"
 #include "oci/path.h"
 
-#include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>

@@ -16,7 +16,6 @@
 
 #include <signal.h>
 #include <sys/pidfd.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #ifndef PIDFD_SIGNAL_PROCESS_GROUP

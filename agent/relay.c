@@ -8,8 +8,6 @@
 
 #include "agent/relay.h"
 
-#include "oci/log.h"
-
 #include <fcntl.h>
 #include <sys/socket.h>
 

@@ -16,7 +16,6 @@
 
 #include "agent/agent.h"
 #include "agent/process.h"
-#include "oci/log.h"
 
 #include <fcntl.h>
 #include <sys/ioctl.h>

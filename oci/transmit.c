@@ -17,7 +17,6 @@
 #include "oci/stream.h"
 
 #include <fcntl.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 

@@ -21,7 +21,6 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <linux/close_range.h>
 
 int attach(const struct attachment *attachment, pid_t proxy, struct fault *fault)
 {

@@ -16,7 +16,6 @@
 #include "shim/forms.h"
 
 #include <stdio.h>
-#include <string.h>
 #include <sys/timerfd.h>
 #include <time.h>
 

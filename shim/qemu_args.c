@@ -13,7 +13,6 @@
 
 #include "shim/partition.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* When a row counts; all that are named. */

@@ -12,7 +12,6 @@
 
 #include "oci/log.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 

@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #define DEATH_LIMIT 1000        /* milliseconds that a killed process may take to leave */

@@ -12,7 +12,6 @@
 #include "shim/sandbox.h"
 
 #include "hvsocket/hvsocket.h"
-#include "oci/log.h"
 #include "shim/config.h"
 #include "shim/control.h"
 

@@ -13,7 +13,6 @@
 #include "shim/verbs.h"
 
 #include <fcntl.h>
-#include <string.h>
 #include <sys/resource.h>
 
 #define SPEC_MAX (1u << 20)
