@@ -133,11 +133,11 @@ class Kernel(unittest.TestCase):
 
 class Apt(unittest.TestCase):
     def test_stanzas(self):
-        text = ("Types: deb deb-src\n# URIs: http://other\nURIs: http://deb.debian.org/debian\n"
+        text = ("Types: deb deb-src\n# URIs: http://other\nURIs: http://mirror.example/debian\n"
                 "Suites: bookworm\n bookworm-updates\nComponents: main\n\n\nTypes: deb\nURIs: x\n")
         first, second = apt._stanzas(text)
         self.assertEqual(first["suites"], "bookworm bookworm-updates")
-        self.assertEqual(first["uris"], "http://deb.debian.org/debian")
+        self.assertEqual(first["uris"], "http://mirror.example/debian")
         self.assertEqual(second["uris"], "x")
 
 
