@@ -133,7 +133,8 @@ int agent_dump(struct agent *agent, struct buf *out)
 	const struct channel *channel = &agent->bridge.channel;
 	int error = buf_printf(out, "hvagent " HVRUN_VERSION " pid %d\n", (int)getpid());
 	if (!error)
-		error = buf_printf(out, "bridge %s%s frames in=%llu out=%llu bytes in=%llu out=%llu\n",
+		error = buf_printf(out, "bridge %s%s frames in=%llu out=%llu "
+		                        "bytes in=%llu out=%llu\n",
 		                   agent->bridge.negotiated ? "negotiated" : "not negotiated",
 		                   agent->bridge.has_session ? ", session" : ", plain",
 		                   (unsigned long long)channel->frames_in,

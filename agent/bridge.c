@@ -129,7 +129,8 @@ static void bridge_dial(struct bridge *bridge)
 		bridge_connected(bridge, take_fd(&fd));
 		return;
 	}
-	int error = source_init(&bridge->dialing, &bridge->agent->loop, fd, EPOLLOUT, bridge_dialled);
+	int error =
+		source_init(&bridge->dialing, &bridge->agent->loop, fd, EPOLLOUT, bridge_dialled);
 	if (error < 0) {
 		bridge_redial(bridge);
 		return;
@@ -280,7 +281,8 @@ bool bridge_reply(struct bridge *bridge, struct request *request, void *reply)
 	base->activity_id = request->activity_id[0] ? request->activity_id : NULL;
 	const struct message *message = message_find(request->type);
 	/* Before negotiation, and for an unknown message, there are only the base members. */
-	const struct json_type *type = message && message->reply ? message->reply : &base_reply_type;
+	const struct json_type *type =
+		message && message->reply ? message->reply : &base_reply_type;
 	struct buf payload = BUF(max);
 	int error = message_encode(type, reply, FROM_GUEST, max, &payload);
 	if (error < 0) {

@@ -256,9 +256,9 @@ static bool has_outsiders(const struct cgroup *cgroup)
 }
 
 /*
- * Kernels before 5.14 have no cgroup.kill, and it kills those outside our pid namespace too, who are
- * to end by themselves. Freezing stops what is forked while we look: a process
- * that is born into a frozen cgroup does not run, and a frozen one dies of SIGKILL all the same.
+ * Kernels before 5.14 have no cgroup.kill, and it kills those outside our pid namespace too, who
+ * are to end by themselves. Freezing stops what is forked while we look: a process that is born
+ * into a frozen cgroup does not run, and a frozen one dies of SIGKILL all the same.
  */
 int cgroup_kill(struct cgroup *cgroup)
 {

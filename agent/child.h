@@ -34,7 +34,7 @@ struct child_plan {
 	const struct oci_spec *spec;    /* the container's; NULL = VM: the agent's own namespaces */
 	const struct oci_process *process;
 	const struct seccomp_program *seccomp; /* the container's, compiled; NULL = none */
-	bool hold;                      /* an init: HELD before the createContainer hooks, until child_start() */
+	bool hold;                      /* HELD before its hooks, until child_start() */
 	bool exec;                      /* joins the container of init_pidfd; else it is the init */
 	int init_pidfd;
 	int root_fd;                    /* of an exec: its root, where that is not the one of the

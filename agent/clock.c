@@ -2,8 +2,8 @@
 
 /*
  * A VM's own clock stood still while the VM was paused, or says whatever its VMM's idea of a clock
- * chip is; and after some hundred milliseconds of life on an emulated CPU there is little that could
- * not be guessed. The host is trusted with both: it could read the VM's memory.
+ * chip is; and after some hundred milliseconds of life on an emulated CPU there is little that
+ * could not be guessed. The host is trusted with both: it could read the VM's memory.
  */
 
 #include "agent/clock.h"

@@ -86,7 +86,8 @@ static void finish_deletion(struct container *container)
 	bundle_leave(container);
 	if (error < 0) {
 		struct fault fault;
-		fault_errno(&fault, error, "removing the cgroup of container \"%s\"", container->id);
+		fault_errno(&fault, error, "removing the cgroup of container \"%s\"",
+		            container->id);
 		log_warning("%s", fault.text);
 		bridge_fail(bridge, &container->deleting, &fault);
 	} else {
@@ -235,7 +236,8 @@ static int watch_oom(struct container *container)
 {
 	uint32_t want = 0;
 	int fd = cgroup_oom_fd(container->cgroup, &want);
-	return fd < 0 ? 0 : source_init(&container->oom, &container->agent->loop, fd, want, oom_event);
+	return fd < 0 ? 0
+	              : source_init(&container->oom, &container->agent->loop, fd, want, oom_event);
 }
 
 static int check_config(const struct container_config *config, struct fault *fault)
@@ -327,7 +329,8 @@ static int build(struct container *container, struct fault *fault)
 	if (!error)
 		error = make_cgroup(container, fault);
 	if (!error && container->spec->linux_.seccomp)
-		error = seccomp_compile(container->spec->linux_.seccomp, &container->seccomp, fault);
+		error = seccomp_compile(container->spec->linux_.seccomp, &container->seccomp,
+		                        fault);
 	if (!error)
 		error = spawn_init(container, fault);
 	return error;
@@ -501,11 +504,13 @@ int container_start(struct container *container, const struct execute_settings *
 	struct process *init = container->init;
 	if (container->state != CONTAINER_CREATED || init->starting.type)
 		return fault_set(fault, -EINVAL,
-		                 container->state == CONTAINER_STOPPED ? HRESULT_CONTAINER_NOT_RUNNING
-		                                                       : HRESULT_INVALID_STATE,
+		                 container->state == CONTAINER_STOPPED
+		                         ? HRESULT_CONTAINER_NOT_RUNNING
+		                         : HRESULT_INVALID_STATE,
 		                 "cannot start a container that is %s",
-		                 container->state == CONTAINER_CREATED ? "starting"
-		                                                       : container_state_name(container));
+		                 container->state == CONTAINER_CREATED
+		                         ? "starting"
+		                         : container_state_name(container));
 	init->starting = *request;
 	*request = (struct request){ 0 };
 	process_connect(init, settings, start_connected);

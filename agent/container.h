@@ -26,7 +26,7 @@ struct container {
 	struct arena arena;             /* of config */
 	const struct container_config *config;
 	const struct oci_spec *spec;
-	unsigned made_bundle;           /* directories: the bundle, and those above; it removes them */
+	unsigned made_bundle;           /* directories: its bundle and those above, to be removed */
 	struct seccomp_program seccomp;
 	struct cgroup *cgroup;
 	struct process *init;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * /dev/kmsg gives one record for each read, with fields in front and a dictionary behind that nobody
- * wants to read. The lines made of them go through a pipe to an ordinary outlet: flow control, STOP
- * and the loss of the connection are then what they are for any stream, and a host that does not
- * read leaves the records where they are, in the ring. What is overwritten there meanwhile is
- * missed and counted.
+ * /dev/kmsg gives one record for each read, with fields in front and a dictionary behind that
+ * nobody wants to read. The lines made of them go through a pipe to an ordinary outlet: flow
+ * control, STOP and the loss of the connection are then what they are for any stream, and a host
+ * that does not read leaves the records where they are, in the ring. What is overwritten there
+ * meanwhile is missed and counted.
  */
 
 #include "agent/kmsg.h"

@@ -109,11 +109,13 @@ static int parse_parent(const struct options *options, struct hv_endpoint *ret)
 	if (!strcmp(text, "vsock:host"))
 		text = "vsock://host:1"; /* the port is set below */
 	if (hv_endpoint_parse(text, ret, &why) < 0) {
-		fprintf(stderr, "hvagent: --parent \"%s\": %s\n", options->parent, why ? why : "bad endpoint");
+		fprintf(stderr, "hvagent: --parent \"%s\": %s\n", options->parent,
+		        why ? why : "bad endpoint");
 		return -EINVAL;
 	}
 	if (ret->scheme != HV_SCHEME_VSOCK && ret->scheme != HV_SCHEME_HYBRID)
-		return complain("--parent must be a vsock or hybrid endpoint, not", options->parent);
+		return complain("--parent must be a vsock or hybrid endpoint, not",
+		                options->parent);
 	ret->port = options->port;
 	ret->has_port = true;
 	ret->address.service = hv_guid_from_port(options->port);

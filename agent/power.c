@@ -31,7 +31,8 @@ static void end_processes(void)
 		return;
 	for (;;) {
 		pid_t pid = waitpid(-1, NULL, WNOHANG);
-		if (pid < 0 || (pid == 0 && sigtimedwait(&set, NULL, &patience) < 0 && errno == EAGAIN))
+		if (pid < 0 ||
+		    (pid == 0 && sigtimedwait(&set, NULL, &patience) < 0 && errno == EAGAIN))
 			return;
 	}
 }

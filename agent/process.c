@@ -203,7 +203,8 @@ static void report_ended(struct process *process)
 {
 	if (process->init && !process->ready) {
 		struct fault fault;
-		fault_set(&fault, 0, HRESULT_FAIL, "the container's init was killed before it was ready");
+		fault_set(&fault, 0, HRESULT_FAIL,
+		          "the container's init was killed before it was ready");
 		source_deinit(&process->report);
 		process_fail(process, &fault);
 	} else if (process->init && !process->started) {
@@ -277,11 +278,12 @@ int process_spawn(struct process *process, const struct child_plan *plan, struct
 	if (error < 0)
 		return error;
 	stdio_spawned(&process->stdio);
-	/* The child has a copy, and of many that start at once each may keep a few KiB for a while. */
+	/* The child has a copy, and of many that start at once each may keep a few KiB for a
+	 * while. */
 	arena_free(&process->arena);
 	process->description = NULL;
-	error = source_init(&process->report, &process->agent->loop, process->child.report_fd, EPOLLIN,
-	                    report_ready);
+	error = source_init(&process->report, &process->agent->loop, process->child.report_fd,
+	                    EPOLLIN, report_ready);
 	if (error < 0) {
 		process_kill(process);
 		return fault_errno(fault, error, "watching the new process");
@@ -293,8 +295,8 @@ struct process *process_find(struct agent *agent, const struct container *contai
 {
 	/* New ones are in front, so a pid that came round again finds its present owner. */
 	for (struct process *p = agent->processes; p; p = p->next) {
-		if (pid && (uint32_t)p->child.pid == pid && p->container == container && !p->failed &&
-		    !p->released)
+		if (pid && (uint32_t)p->child.pid == pid && p->container == container &&
+		    !p->failed && !p->released)
 			return p;
 	}
 	return NULL;

@@ -142,9 +142,10 @@ static void relay_end(struct relay *relay)
 static bool relay_write(struct relay *relay)
 {
 	while (buf_length(&relay->held)) {
-		ssize_t n = relay->output
-			? send(relay->to.fd, buf_head(&relay->held), buf_length(&relay->held), MSG_NOSIGNAL)
-			: write(relay->to.fd, buf_head(&relay->held), buf_length(&relay->held));
+		const char *head = buf_head(&relay->held);
+		size_t length = buf_length(&relay->held);
+		ssize_t n = relay->output ? send(relay->to.fd, head, length, MSG_NOSIGNAL)
+		                          : write(relay->to.fd, head, length);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
@@ -218,7 +219,8 @@ int relay_start(struct relay *relay, struct loop *loop, int socket_fd, int pipe_
 	relay->active = true;
 	int error = timer_init(&relay->closing_bound, loop, relay_bound_over);
 	if (!error)
-		error = source_init(&relay->from, loop, output ? pipe_fd : socket_fd, EPOLLIN, relay_from);
+		error = source_init(&relay->from, loop, output ? pipe_fd : socket_fd, EPOLLIN,
+		                    relay_from);
 	if (!error)
 		error = source_init(&relay->to, loop, output ? socket_fd : pipe_fd, 0, relay_to);
 	if (error < 0)

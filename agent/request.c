@@ -154,7 +154,8 @@ static int on_create(struct call *call, const void *body, struct fault *fault)
 {
 	const struct create_request *in = body;
 	if (!in->container_config)
-		return fault_set(fault, -EINVAL, HRESULT_INVALID_JSON, "ContainerConfig: is required");
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_JSON,
+		                 "ContainerConfig: is required");
 	if (is_null_cid(in->base.container_id))
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
 		                 "ContainerId: is that of the VM itself");
@@ -215,7 +216,8 @@ static int find_process(struct call *call, const struct request_base *base, uint
 	}
 	*ret = process_find(call->agent, container, pid);
 	if (!*ret)
-		return fault_set(fault, -ESRCH, HRESULT_NOT_FOUND, "process %u: no such process", pid);
+		return fault_set(fault, -ESRCH, HRESULT_NOT_FOUND, "process %u: no such process",
+		                 pid);
 	return 0;
 }
 
@@ -239,7 +241,8 @@ static int on_signal(struct call *call, const void *body, struct fault *fault)
 	if (error < 0)
 		return error;
 	if (signal < 0 || signal > SIGRTMAX)
-		return fault_set(fault, -EINVAL, HRESULT_FAIL, "signal %d: invalid argument", signal);
+		return fault_set(fault, -EINVAL, HRESULT_FAIL, "signal %d: invalid argument",
+		                 signal);
 	if (process->init)
 		process->container->last_signal = signal;
 	error = process_signal(process, signal, (enum signal_scope)in->options.scope, fault);
@@ -270,7 +273,8 @@ static int find_container(struct call *call, const struct request_base *base,
                           struct fault *fault)
 {
 	if (is_null_cid(base->container_id))
-		return fault_set(fault, -EINVAL, HRESULT_FAIL, "not supported against the VM itself");
+		return fault_set(fault, -EINVAL, HRESULT_FAIL,
+		                 "not supported against the VM itself");
 	call->container = container_find(call->agent, base->container_id);
 	if (!call->container)
 		return fault_set(fault, -ENOENT, HRESULT_NO_SUCH_CONTAINER,
@@ -323,7 +327,8 @@ static int on_modify(struct call *call, const void *body, struct fault *fault)
 		return fault_set(fault, -ENOENT, HRESULT_NO_SUCH_CONTAINER,
 		                 "container \"%s\" does not exist", id);
 	if (in->request.settings.kind != JSON_OBJECT)
-		return fault_set(fault, -EINVAL, HRESULT_INVALID_JSON, "Request.Settings: is required");
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_JSON,
+		                 "Request.Settings: is required");
 	int error = on_constraints(call, &in->request.settings, fault);
 	if (!error)
 		bridge_done(&call->agent->bridge, &call->request);

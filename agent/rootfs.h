@@ -14,7 +14,7 @@
 struct cgroup;
 
 struct rootfs {
-	const struct cgroup *cgroup; /* what of the v1 hierarchies the container may see; NULL = all */
+	const struct cgroup *cgroup; /* what of the v1 hierarchies it may see; NULL = all */
 	int proc_fd;    /* for proc_self_open(), where /proc may be another's; or -1 */
 	int fd;         /* the mounted root, O_PATH; still its "/" once it is entered */
 	int place_fd;   /* what it is to be mounted on; -1 = nothing */

@@ -59,7 +59,8 @@ static bool is_virtio(const struct device_roots *roots, const char *host)
 {
 	char path[PATH_MAX], driver[64];
 	snprintf(path, sizeof(path), "%s/class/scsi_host/%s/proc_name", roots->sysfs, host);
-	return file_read_line(AT_FDCWD, path, driver, sizeof(driver)) == 0 && !strcmp(driver, "virtio_scsi");
+	return file_read_line(AT_FDCWD, path, driver, sizeof(driver)) == 0 &&
+	       !strcmp(driver, "virtio_scsi");
 }
 
 /* The lowest number above `last` of a virtio host. */

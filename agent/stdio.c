@@ -217,7 +217,8 @@ static void drain_start(struct stdio_end *end)
 {
 	if (end->ours < 0)
 		return;
-	int error = source_init(&end->drain, stdio_loop(end->stdio), end->ours, EPOLLIN, drain_ready);
+	int error =
+		source_init(&end->drain, stdio_loop(end->stdio), end->ours, EPOLLIN, drain_ready);
 	if (error < 0)
 		close_fd(&end->ours);
 }

@@ -26,7 +26,7 @@ struct stdio_end {
 	bool open;                      /* the stream is attached and has not ended */
 	uint64_t ended_at;              /* bytes of an output stream that has ended */
 	struct outlet outlet;
-	struct source drain;            /* the host is gone: output goes nowhere, the process lives */
+	struct source drain;            /* the host is gone: output goes nowhere */
 	int connection;                 /* plain mode: the connection, until its relay has it */
 	struct relay relay;
 };
@@ -38,7 +38,7 @@ struct stdio {
 	struct inlet in;
 	uint32_t window;                /* the host's first grant for each output */
 	uint32_t generation;            /* of the bridge when the streams were named */
-	struct timer settle;            /* a terminal that somebody holds open after its leader's exit */
+	struct timer settle;            /* a terminal held open after its leader's exit */
 	uint64_t settle_sent, settle_delay;     /* at its last setting; milliseconds */
 	struct dialling *dialling;      /* plain mode: connections being made, 12 KiB */
 	void (*connected)(struct process *process, int error);

@@ -243,7 +243,8 @@ static int parse_vsock(const char *rest, struct hv_endpoint *ret, const char **r
 	if (!named && strcmp(text, "4294967295") == 0)
 		ret->cid = VMADDR_CID_ANY;
 	else if (!named && !parse_number(text, &ret->cid))
-		return fail(ret_why, "the CID is neither a number nor any, host, local or hypervisor");
+		return fail(ret_why,
+		            "the CID is neither a number nor any, host, local or hypervisor");
 
 	ret->scheme = HV_SCHEME_VSOCK;
 	struct sockaddr_vm address = { .svm_cid = ret->cid };

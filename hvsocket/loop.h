@@ -36,7 +36,7 @@ struct loop {
 	int epoll_fd;
 	bool stopping;
 	struct source *always_ready;    /* those of them that want something */
-	struct source *cursor;          /* the always-ready source that is called next in this turn */
+	struct source *cursor;          /* the always-ready source that is next in this turn */
 	struct epoll_event *fetched;    /* this turn's events, so that deinit can forget one */
 	size_t fetched_count;
 };

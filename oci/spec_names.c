@@ -247,7 +247,8 @@ int oci_id_check(const char *id, struct fault *fault)
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "container id is empty");
 	if (length > OCI_ID_MAX)
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 "container id \"%.32s…\" is longer than %d characters", id, OCI_ID_MAX);
+		                 "container id \"%.32s…\" is longer than %d characters", id,
+		                 OCI_ID_MAX);
 	if (strspn(id, allowed) != length || !strcmp(id, ".") || !strcmp(id, ".."))
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
 		                 "container id \"%.64s\" is not made of letters, digits and _+.-",

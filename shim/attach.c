@@ -138,7 +138,8 @@ struct go {
 	int status;
 };
 
-static _Noreturn void proxy_run(struct attachment attachment, const struct shadow *shadow, int go_fd)
+static _Noreturn void proxy_run(struct attachment attachment, const struct shadow *shadow,
+                                int go_fd)
 {
 	struct fault fault;
 	struct go go;
@@ -185,7 +186,10 @@ static int make_known(const struct attachment *attachment, pid_t proxy, struct g
 		struct control_reply reply = { 0 };
 		error = client_receive(client, &type, &reply, NULL, fault);
 		if (!error && type == MESSAGE_RESPONSE(CONTROL_ATTACH))
-			*ret = (struct go){ .ended = true, .status = (int)(reply.exit_code & 0xff) };
+			*ret = (struct go){
+				.ended = true,
+				.status = (int)(reply.exit_code & 0xff),
+			};
 	}
 	return error;
 }

@@ -71,7 +71,8 @@ static int make_absolute(struct bundle *bundle, struct fault *fault)
 static int decode(struct bundle *bundle, struct fault *fault)
 {
 	struct fault why = FAULT_NULL;
-	int error = oci_spec_decode(&bundle->arena, bundle->text, bundle->size, &bundle->spec, &why);
+	int error =
+		oci_spec_decode(&bundle->arena, bundle->text, bundle->size, &bundle->spec, &why);
 	if (error < 0)
 		return fault_set(fault, error, why.hresult, "%s/" CONFIG_FILE ": %s", bundle->path,
 		                 why.text);

@@ -57,7 +57,8 @@ static int bad_option(const char *verb, struct fault *fault, char **argv, int co
 	char short_form[] = { '-', (char)letter, '\0' };
 	if (code == ':')
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 OF_VERB "option \"%s\" needs an argument", OF_VERB_ARGS(verb), word);
+		                 OF_VERB "option \"%s\" needs an argument", OF_VERB_ARGS(verb),
+		                 word);
 	if (letter && strncmp(word, "--", 2) != 0)
 		word = short_form;
 	return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
@@ -234,7 +235,8 @@ static int open_log(const struct cli *cli, int *ret_fd, struct fault *fault)
 		                 "--log-level \"%s\" is none of error, warning, info, debug",
 		                 cli->log_level);
 	if (cli->log && *cli->log) {
-		*ret_fd = open(cli->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
+		*ret_fd =
+			open(cli->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
 		if (*ret_fd < 0)
 			return fault_errno(fault, -errno, "--log \"%s\"", cli->log);
 	}
@@ -261,7 +263,8 @@ static int run_verb(struct cli *cli, const struct verb *verb, int argc, char **a
 	int r = cli_parse(verb->name, verb->options, options, argc, argv, &first, fault);
 	if (r == 1)
 		print_verb_help(verb);
-	else if (!r && (argc - first < verb->least || (verb->most >= 0 && argc - first > verb->most)))
+	else if (!r &&
+	         (argc - first < verb->least || (verb->most >= 0 && argc - first > verb->most)))
 		r = fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "usage: hvrun %s%s%s%s",
 		              verb->name, verb->options ? " [options]" : "",
 		              *verb->operands ? " " : "", verb->operands);

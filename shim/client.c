@@ -43,7 +43,8 @@ int client_connect(struct client *client, struct state *state, const char *parti
 	if (fd == -EAGAIN)
 		return no_answer(fault);
 	if (fd < 0 && fd != -ENOENT && fd != -ECONNREFUSED)
-		return fault_errno(fault, fd, "connecting to the sandbox process of partition \"%s\"",
+		return fault_errno(fault, fd,
+		                   "connecting to the sandbox process of partition \"%s\"",
 		                   partition);
 	client->fd = fd < 0 ? -1 : fd;
 	return fd < 0 ? fd : 0;
@@ -59,9 +60,8 @@ int client_connect_container(struct client *client, struct state *state, const c
 		error = client_connect(client, state, ret->partition, fault);
 		if (error == -ENOENT || error == -ECONNREFUSED)
 			fault_set(fault, error, HRESULT_FAIL,
-			          "the sandbox process of container \"%s\" is gone; hvrun delete --force "
-			          "cleans up",
-			          id);
+			          "the sandbox process of container \"%s\" is gone; hvrun delete "
+			          "--force cleans up", id);
 	}
 	/* The record lives as long as the client. */
 	client->arena = arena;
@@ -81,9 +81,9 @@ int client_find_vm(struct state *state, const char *id, struct arena *arena,
 	}
 	*ret_partition = id;
 	error = state_partition_open(state, id, &directory, &ignored);
-	return error == -ENOENT ? fault_set(fault, error, HRESULT_NOT_FOUND,
-	                                    "there is neither a container nor a partition \"%s\"", id)
-	                        : error;
+	return error != -ENOENT ? error :
+		fault_set(fault, error, HRESULT_NOT_FOUND,
+		          "there is neither a container nor a partition \"%s\"", id);
 }
 
 int client_connect_vm(struct client *client, struct state *state, const char *id,
@@ -96,7 +96,8 @@ int client_connect_vm(struct client *client, struct state *state, const char *id
 		error = client_connect(client, state, *ret_partition, fault);
 		if (error == -ENOENT || error == -ECONNREFUSED)
 			fault_set(fault, error, HRESULT_FAIL,
-			          "the sandbox process of partition \"%s\" is gone", *ret_partition);
+			          "the sandbox process of partition \"%s\" is gone",
+			          *ret_partition);
 	}
 	client->arena = arena;
 	return error;
@@ -238,7 +239,8 @@ int client_receive(struct client *client, uint32_t *ret_type, struct control_rep
 	if (ret_type)
 		*ret_type = frame.type;
 	if ((frame.type & FRAME_KIND) == FRAME_NOTIFICATION)
-		return event ? json_decode(&client->arena, &control_event_type, text, size, event, fault)
+		return event ? json_decode(&client->arena, &control_event_type, text, size, event,
+		                           fault)
 		             : 0;
 	if (!reply)
 		reply = &own;

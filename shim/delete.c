@@ -17,7 +17,7 @@
 #include <time.h>
 
 #define CREATION_LIMIT 10000    /* milliseconds that a forced deletion waits for a creation */
-#define FORCE_LIMIT 15000       /* and for its end, which the sandbox process promises in ten seconds */
+#define FORCE_LIMIT 15000       /* and for its end, promised in ten seconds */
 
 /* The partition does not know the container: its create was killed, or somebody was faster. */
 static void end_empty_partition(struct client *client, const struct container_record *record)

@@ -108,7 +108,7 @@ static int on_exit_event(struct watch *watch, struct fault *fault)
 	struct view now = watch->view;
 	now.client.arena = (struct arena)ARENA(JSON_ARENA);
 	int error = view_refresh(&now, fault);
-	/* A sandbox process that does not say any more is ending; its last events are still to come. */
+	/* A sandbox process that says no more is ending; its last events are still to come. */
 	watch->ended |= !error && view_stopped(&now);
 	forget(&now.client);
 	return 0;

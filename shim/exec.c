@@ -23,7 +23,8 @@ static const struct option_row exec_rows[] = {
 	{ "detach", 'd', OPTION_FLAG, AT(detach), NULL, "return when the process runs" },
 	{ "tty", 't', OPTION_FLAG, AT(tty), NULL, "with a terminal" },
 	{ "interactive", 'i', OPTION_IGNORED },
-	{ "process", 'p', OPTION_STRING, AT(process), "FILE", "an OCI process in JSON, instead of CMD" },
+	{ "process", 'p', OPTION_STRING, AT(process), "FILE",
+	  "an OCI process in JSON, instead of CMD" },
 	{ "pid-file", 0, OPTION_STRING, AT(pid_file), "FILE", "write the pid of the proxy there" },
 	{ "console-socket", 0, OPTION_STRING, AT(console_socket), "SOCKET",
 	  "send the terminal's master there" },
@@ -35,7 +36,8 @@ static const struct option_row exec_rows[] = {
 	{ "no-new-privs", 0, OPTION_FLAG, AT(no_new_privs), NULL, "set no_new_privs" },
 	{ "process-label", 0, OPTION_STRING, AT(label), "LABEL", "SELinux label" },
 	{ "apparmor", 0, OPTION_STRING, AT(apparmor), "PROFILE", "AppArmor profile" },
-	{ "preserve-fds", 0, OPTION_NUMBER, AT(preserve_fds), "N", "only 0: fds cannot enter a VM" },
+	{ "preserve-fds", 0, OPTION_NUMBER, AT(preserve_fds), "N",
+	  "only 0: fds cannot enter a VM" },
 	{ "ignore-paused", 0, OPTION_IGNORED },
 	{ NULL },
 };
@@ -160,8 +162,8 @@ static int process_from_file(struct arena *arena, const struct exec_options *opt
 		return fault_errno(fault, error, "--process \"%s\"", options->process);
 	error = json_decode(arena, &oci_process_type, text, size, process, &why);
 	if (error < 0)
-		return fault_set(fault, error, why.hresult, "--process \"%s\": %s", options->process,
-		                 why.text);
+		return fault_set(fault, error, why.hresult, "--process \"%s\": %s",
+		                 options->process, why.text);
 	if (options->tty)
 		process->terminal = true;
 	return 0;

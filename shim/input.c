@@ -17,7 +17,8 @@ int input_read(const char *path, bool pipes, struct arena *arena, size_t limit,
 {
 	struct stat st;
 	struct buf text = BUF(limit);
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (pipes ? 0 : O_NONBLOCK));
+	cleanup_close int fd =
+		open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (pipes ? 0 : O_NONBLOCK));
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	if (S_ISDIR(st.st_mode))

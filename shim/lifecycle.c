@@ -16,13 +16,16 @@
 
 #define AT(member) offsetof(struct create_options, member)
 #define CREATE_ROWS \
-	{ "bundle", 'b', OPTION_STRING, AT(bundle), "DIR", "the bundle (default: this directory)" }, \
+	{ "bundle", 'b', OPTION_STRING, AT(bundle), "DIR", \
+	  "the bundle (default: this directory)" }, \
 	{ "config", 'f', OPTION_STRING, AT(config), "FILE", "instead of config.json" }, \
-	{ "pid-file", 0, OPTION_STRING, AT(pid_file), "FILE", "write the pid of the proxy there" }, \
+	{ "pid-file", 0, OPTION_STRING, AT(pid_file), "FILE", \
+	  "write the pid of the proxy there" }, \
 	{ "console-socket", 0, OPTION_STRING, AT(console_socket), "SOCKET", \
 	  "send the terminal's master there" }, \
 	{ "pod", 0, OPTION_STRING, AT(pod), "ID", "into the partition of that container" }, \
-	{ "preserve-fds", 0, OPTION_NUMBER, AT(preserve_fds), "N", "only 0: fds cannot enter a VM" }, \
+	{ "preserve-fds", 0, OPTION_NUMBER, AT(preserve_fds), "N", \
+	  "only 0: fds cannot enter a VM" }, \
 	{ "no-pivot", 0, OPTION_IGNORED }, { "no-new-keyring", 0, OPTION_IGNORED }, \
 	{ "no-subreaper", 0, OPTION_IGNORED }
 
@@ -32,7 +35,8 @@ static const struct option_row run_rows[] = {
 	{ "tty", 't', OPTION_FLAG, AT(tty), NULL, "with a terminal, whatever the config says" },
 	{ "interactive", 'i', OPTION_IGNORED },
 	{ "keep", 0, OPTION_FLAG, AT(keep), NULL, "do not delete the container after its exit" },
-	{ "log-path", 0, OPTION_STRING, AT(log_path), "FILE", "with -d: the log file (hvrun logs)" },
+	{ "log-path", 0, OPTION_STRING, AT(log_path), "FILE",
+	  "with -d: the log file (hvrun logs)" },
 	{ "log-size", 0, OPTION_NUMBER, AT(log_size), "BYTES", "with -d: rotate at (default 16M)" },
 	{ "log-files", 0, OPTION_NUMBER, AT(log_files), "N", "with -d: files to keep (default 4)" },
 	CREATE_ROWS,
@@ -57,7 +61,8 @@ static int leave_proxy(struct creation *creation, struct fault *fault)
 	if (error < 0) {
 		/* The connection was the proxy's; what is to be undone needs one of its own. */
 		client_close(&creation->client);
-		client_connect(&creation->client, &creation->cli->state, creation->partition, &ignored);
+		client_connect(&creation->client, &creation->cli->state, creation->partition,
+		               &ignored);
 	}
 	return error;
 }

@@ -56,9 +56,9 @@ int locate_guest(const char *what, const char *given, const char *const *names,
 				return 0;
 		}
 	}
-	return fault_set(fault, -ENOENT, HRESULT_NOT_FOUND, "%s is missing: there is no %s in %s%s%s; "
-	                 BUILD_IMAGE, what, names[0], places[0], *places[1] ? " or " : "",
-	                 places[1]);
+	return fault_set(fault, -ENOENT, HRESULT_NOT_FOUND,
+	                 "%s is missing: there is no %s in %s%s%s; " BUILD_IMAGE, what, names[0],
+	                 places[0], *places[1] ? " or " : "", places[1]);
 }
 
 int locate_program(const char *given, const char *const *paths, const char *name,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Both logs lie in memory as a rule (/run), and much of what they take is the guest's doing; so they
- * have a bound. A log that cannot be opened anew goes on where it was.
+ * Both logs lie in memory as a rule (/run), and much of what they take is the guest's doing; so
+ * they have a bound. A log that cannot be opened anew goes on where it was.
  */
 
 #include "shim/partition_log.h"

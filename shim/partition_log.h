@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A log in the directory of a partition: that of its sandbox process, or that of its agent. One that
- * is full becomes <name>.1, and the one before that goes.
+ * A log in the directory of a partition: that of its sandbox process, or that of its agent. One
+ * that is full becomes <name>.1, and the one before that goes.
  */
 
 #include "oci/log.h"

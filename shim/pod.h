@@ -22,7 +22,7 @@ int pod_find_partition(struct state *state, const char *pod, struct oci_spec *sp
  */
 int pod_leave_host_namespaces(struct oci_spec *spec, struct fault *fault);
 /*
- * Whether its caller means the pod by the container's id, and not a partition that has the same name
+ * Whether its caller means the pod by the container's id, and not a partition of the same name
  * by chance.
  */
 bool pod_is_named(const struct oci_spec *spec);

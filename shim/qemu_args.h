@@ -11,7 +11,7 @@ struct qemu_plan {
 	const char *name;               /* for people who look at ps(1) */
 	bool kvm;
 	bool debug;                     /* the agent is to log more */
-	bool probe;                     /* a machine without devices, whose kernel tells how it boots */
+	bool probe;                     /* a machine without devices, to see how it boots */
 	/* Open descriptors that QEMU inherits; -1 = none. */
 	int kernel_fd, image_fd, monitor_fd;
 	int share_fd;                   /* connected to virtiofsd */

@@ -38,7 +38,8 @@ static void close_file(FILE **file)
 /* Directories only: the files of a cgroup are the kernel's. Children first. */
 static int remove_below(int parent_fd, const char *name)
 {
-	cleanup_close int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_close int fd =
+		openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	cleanup(close_directory) DIR *directory = fdopendir(fd);
@@ -117,7 +118,8 @@ static int for_each_hierarchy(const char *name, cgroup_fn *fn)
 	int result = 0;
 	while (fgets(line, sizeof(line), mounts)) {
 		char mount[2048], type[64], full[6200];
-		if (sscanf(line, "%*s %2047s %63s", mount, type) != 2 || strncmp(type, "cgroup", 6) != 0)
+		if (sscanf(line, "%*s %2047s %63s", mount, type) != 2 ||
+		    strncmp(type, "cgroup", 6) != 0)
 			continue;
 		snprintf(full, sizeof(full), "%s%s", mount, name);
 		int error = fn(full);

@@ -100,7 +100,7 @@ static int on_gone(struct source *source, uint32_t got)
 int starter_watch(struct starter *starter, struct loop *loop, void (*gone)(struct starter *starter))
 {
 	starter->gone = gone;
-	/* That a pipe has no reader any more is an error, which is reported to who wants anything. */
+	/* That a pipe has no reader any more is an error, of which everybody hears. */
 	return source_init(&starter->source, loop, starter->ready_fd, EPOLLPRI, on_gone);
 }
 

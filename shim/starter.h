@@ -32,7 +32,8 @@ int starter_options(int argc, char **argv, struct sandbox_options *ret);
 int starter_leave(const struct sandbox_options *options);
 
 /* gone() is called once if he goes before he is told. */
-int starter_watch(struct starter *starter, struct loop *loop, void (*gone)(struct starter *starter));
+int starter_watch(struct starter *starter, struct loop *loop,
+                  void (*gone)(struct starter *starter));
 bool starter_waits(const struct starter *starter);
 /* False when he has gone. */
 bool starter_tell_ready(struct starter *starter);

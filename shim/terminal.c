@@ -105,8 +105,8 @@ int terminal_hand_out(const char *path, int *ret_slave, struct fault *fault)
 	if (!error)
 		error = send_to(path, master, name);
 	if (error < 0)
-		return fault_errno(fault, error, "sending the terminal to the console socket \"%s\"",
-		                   path);
+		return fault_errno(fault, error,
+		                   "sending the terminal to the console socket \"%s\"", path);
 	*ret_slave = take_fd(&slave);
 	return 0;
 }

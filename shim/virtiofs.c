@@ -66,7 +66,8 @@ int virtiofs_prepare(struct virtiofs *share, struct partition *partition, struct
 	return r < 0 ? fault_errno(fault, r, "share: mount \"%s\"", path) : 0;
 }
 
-static int open_sockets(struct virtiofs *share, const struct partition *partition, int *ret_listener)
+static int open_sockets(struct virtiofs *share, const struct partition *partition,
+                        int *ret_listener)
 {
 	struct hv_endpoint endpoint = { .scheme = HV_SCHEME_UNIX };
 	struct hv_listener listener = HV_LISTENER_NULL;

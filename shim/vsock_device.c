@@ -113,7 +113,8 @@ int vsock_device_start(struct vsock_device *device, struct partition *partition,
 	/* It is beside the guest's image where the distribution has none. */
 	if (config->vhost_device_vsock ||
 	    locate_guest("vhost-device-vsock", NULL, names, program, NULL) < 0) {
-		int r = locate_program(config->vhost_device_vsock, places, names[0], program, fault);
+		int r = locate_program(config->vhost_device_vsock, places, names[0], program,
+		                       fault);
 		if (r < 0)
 			return r;
 	}
