@@ -15,7 +15,6 @@
 #include "oci/log.h"
 
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -251,7 +250,7 @@ static const struct {
 	{ CONFIG_ANNOTATION "kernel-arguments", annotate_arguments },
 };
 
-static bool is_allowed(const struct config *config, const char *name)
+bool config_allows(const struct config *config, const char *name)
 {
 	for (size_t i = 0; i < config->annotations.count; i++) {
 		if (!strcmp(config->annotations.item[i], name))
@@ -266,7 +265,7 @@ int config_annotate(struct config *config, const char *name, const char *value,
 	for (size_t i = 0; i < array_size(annotations); i++) {
 		if (strcmp(annotations[i].name, name))
 			continue;
-		if (!is_allowed(config, name)) {
+		if (!config_allows(config, name)) {
 			log_debug("annotation %s: not allowed by the configuration", name);
 			return 0;
 		}

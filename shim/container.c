@@ -183,6 +183,27 @@ void container_deletions_answer(struct task_request *requests, const struct faul
 	}
 }
 
+static void finish_deletion(struct container *container)
+{
+	struct task_request *requests = take_pointer(container->deleting);
+
+	container_remove(container);
+	container_deletions_answer(requests, NULL);
+}
+
+/*
+ * Only now what it has written is on its scratch, which may be used again at once, and the VM may
+ * end.
+ */
+static void on_image_gone(void *context)
+{
+	struct container *container = context;
+
+	container->image = NULL;
+	container->unmounting = false;
+	finish_deletion(container);
+}
+
 static void on_deleted(struct bridge_call *call, const void *reply, const struct fault *fault)
 {
 	struct task_request *request = container_of(call, struct task_request, call);
@@ -192,16 +213,20 @@ static void on_deleted(struct bridge_call *call, const void *reply, const struct
 	/* Either the agent comes back, or it is gone; both lead to another step. */
 	if (!reply && !task->bridge->ready && !task->dead)
 		return;
-	container->deleting = NULL;
 	if (!reply && (task->dead || fault->hresult == HRESULT_INVALID_STATE)) {
+		container->deleting = NULL;
 		container_deletions_answer(request, fault);
 		return;
 	}
 	/* Whatever else the agent says, it has forgotten the container. */
 	if (!reply && fault->hresult != HRESULT_NO_SUCH_CONTAINER)
 		log_warning("delete container %s: %s", container->id, fault->text);
-	container_remove(container);
-	container_deletions_answer(request, NULL);
+	if (container->image) {
+		container->unmounting = true;
+		image_end(container->image, on_image_gone, container);
+	} else {
+		finish_deletion(container);
+	}
 }
 
 static int send_delete(struct container *container, struct fault *fault)
@@ -211,9 +236,7 @@ static int send_delete(struct container *container, struct fault *fault)
 	struct base_request wanted = { .base.container_id = container->id };
 
 	if (task->dead) {
-		container->deleting = NULL;
-		container_remove(container);
-		container_deletions_answer(request, NULL);
+		finish_deletion(container);
 		return 0;
 	}
 	return bridge_send(task->bridge, &request->call, MESSAGE_DELETE_CONTAINER_STATE,
@@ -229,7 +252,13 @@ void container_delete_step(struct container *container)
 	struct process *init = container->init;
 	bool dead = container->task->dead;
 
-	if (!request || request->call.answer || container->deleted)
+	if (container->unmounting && dead && !container->deleted) {
+		image_free(take_pointer(container->image));
+		container->unmounting = false;
+		finish_deletion(container);
+		return;
+	}
+	if (!request || request->call.answer || container->deleted || container->unmounting)
 		return;
 	if (!dead && (!container->known || !container->task->bridge->ready))
 		return;

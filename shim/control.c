@@ -41,6 +41,8 @@ static const struct json_field request_fields[] = {
 	JSON_FIELD(struct control_request, entry, "Entry", str),
 	JSON_FIELD(struct control_request, tree, "Tree", bool),
 	JSON_FIELD(struct control_request, file, "File", bool),
+	JSON_FIELD(struct control_request, scratch, "Scratch", bool),
+	JSON_FIELD(struct control_request, memory, "Memory", u64),
 	JSON_FIELD(struct control_request, resources, "Resources", pointer,
 	           .of = &oci_resources_type),
 	{ NULL },

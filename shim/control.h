@@ -37,7 +37,7 @@ enum control_type {
 	CONTROL_SHUTDOWN = 0x1F201101,  /* ends a partition without containers, or with Force */
 	CONTROL_CONTINUE = 0x1F201201,  /* for one created with Hold, when the host's hooks have run */
 	CONTROL_SHARE = 0x1F201301,     /* of the container that this client creates next; an fd */
-	CONTROL_IMAGE = 0x1F201401,     /* its root as a file: an fd */
+	CONTROL_IMAGE = 0x1F201401,     /* its root as a file: an fd, or two with its scratch */
 	CONTROL_EVENT = 0x3F200F01,
 };
 
@@ -66,6 +66,8 @@ struct control_request {
 	bool force;                     /* Delete: kill first; Shutdown */
 	const char *share, *entry;      /* Share, Image (no entry): see shim/share.h */
 	bool tree, file;                /* Share, Image: an fd comes, of a mount; of one file */
+	bool scratch;                   /* Image: and another, of the disk for what is written */
+	uint64_t memory;                /* Update of the VM: bytes that it is to have */
 	struct oci_resources *resources;/* Update */
 };
 

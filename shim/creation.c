@@ -15,12 +15,12 @@
 #include "shim/pod.h"
 #include "shim/remains.h"
 #include "shim/sandbox.h"
+#include "shim/scratch.h"
 #include "shim/share.h"
 #include "shim/terminal.h"
 
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 #define LOG_FILE "log"
@@ -37,6 +37,7 @@ void creation_init(struct creation *creation, struct cli *cli, const struct crea
 		.partition = id,
 		.bundle = BUNDLE_NULL,
 		.arena = ARENA(JSON_ARENA),
+		.scratch = -1,
 		.directory = -1,
 		.client = CLIENT_NULL,
 		.slave = -1,
@@ -46,6 +47,7 @@ void creation_init(struct creation *creation, struct cli *cli, const struct crea
 void creation_deinit(struct creation *creation)
 {
 	client_close(&creation->client);
+	close_fd(&creation->scratch);
 	close_fd(&creation->directory);
 	close_fd(&creation->slave);
 	bundle_deinit(&creation->bundle);
@@ -116,7 +118,11 @@ static const struct partition_driver *expected_driver(struct creation *creation)
 static int check_shares(struct creation *creation, struct fault *fault)
 {
 	const struct partition_driver *driver = expected_driver(creation);
-	return driver && driver->shares ? share_check(&creation->bundle.spec, fault) : 0;
+	if (!driver || !driver->shares)
+		return 0;
+	int error = share_check(&creation->bundle.spec, fault);
+	return error < 0 ? error : scratch_open(&creation->bundle.spec, creation->cli->config,
+	                                        &creation->scratch, fault);
 }
 
 static int save(struct creation *creation, struct fault *fault)
@@ -223,12 +229,16 @@ static int give_image(struct creation *creation, struct fault *fault)
 	const struct control_request request = {
 		.share = creation->share,
 		.tree = true,
+		.scratch = creation->scratch >= 0,
 	};
 	cleanup_close int fd = open(root->path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0 || !creation->share)
 		return fault_errno(fault, fd < 0 ? -errno : -ENOMEM, "root \"%s\"", root->path);
 	struct fault inner = FAULT_NULL;
-	int error = client_call(&creation->client, CONTROL_IMAGE, &request, &fd, 1, NULL, &inner);
+	const int fds[] = { fd, creation->scratch };
+	int error = client_call(&creation->client, CONTROL_IMAGE, &request, fds,
+	                        request.scratch ? 2 : 1, NULL, &inner);
+	close_fd(&creation->scratch);
 	if (error < 0)
 		return fault_set(fault, error, inner.hresult, "root \"%s\": %s", root->path,
 		                 inner.text);
@@ -257,6 +267,9 @@ static int translate(struct creation *creation, struct fault *fault)
 	if (error < 0 || share_is_moot(spec))
 		return error;
 	creation->share = share_name(&creation->arena, creation->id);
+	/* Another kind of partition was expected. */
+	if (!error && creation->scratch < 0)
+		error = scratch_open(spec, creation->cli->config, &creation->scratch, fault);
 	if (!error && spec->has_root && is_file(spec->root.path))
 		error = give_image(creation, fault);
 	/* A root that the guest has already is not shared. */

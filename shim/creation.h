@@ -24,6 +24,7 @@ struct creation {
 	const char *partition;
 	const char *share;              /* its directory in the partition's share, if that has one */
 	bool image;                     /* its root is a disk of the VM */
+	int scratch;                    /* another for what it writes, until that is given; or -1 */
 	bool joins;                     /* a partition that holds other containers */
 	struct arena arena;
 	int directory;                  /* containers/<id> */

@@ -13,8 +13,9 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
-/* {n} is the LUN, {b} whether it is read-only. */
+/* {n} is the LUN, {b} whether it is read-only, {d} what reads it. */
 static const struct step {
 	bool with_fd;           /* going up takes the descriptor along */
 	bool with_event;        /* going down is over with an event, not with the answer */
@@ -29,7 +30,7 @@ static const struct step {
 	{
 		false, false, "blockdev-add",
 		"{\"node-name\":\"disk{n}\",\"driver\":\"raw\",\"read-only\":{b},"
-		"\"discard\":\"unmap\",\"file\":{\"driver\":\"file\",\"read-only\":{b},"
+		"\"discard\":\"unmap\",\"file\":{\"driver\":\"{d}\",\"read-only\":{b},"
 		"\"discard\":\"unmap\",\"filename\":\"/dev/fdset/{n}\"}}",
 		"blockdev-del", "{\"node-name\":\"disk{n}\"}",
 	},
@@ -47,6 +48,7 @@ struct disk {
 	struct disk *next;
 	uint32_t lun;
 	bool read_only;
+	bool device;                    /* of the host, not a file */
 	int fd;                         /* on the way up */
 	int step;                       /* how many are done */
 	bool descending;
@@ -69,9 +71,11 @@ static char *fill_in(const struct disk *disk, const char *template)
 			r = buf_printf(&text, "%u", disk->lun);
 		else if (!strncmp(at, "{b}", 3))
 			r = buf_printf(&text, "%s", disk->read_only ? "true" : "false");
+		else if (!strncmp(at, "{d}", 3))
+			r = buf_printf(&text, "%s", disk->device ? "host_device" : "file");
 		else
 			r = buf_append(&text, at, 1);
-		at += !strncmp(at, "{n}", 3) || !strncmp(at, "{b}", 3) ? 3 : 1;
+		at += *at == '{' && at[1] && at[2] == '}' ? 3 : 1;
 	}
 	char *filled = r < 0 ? NULL : strndup(buf_head(&text), buf_length(&text));
 	buf_deinit(&text);
@@ -205,8 +209,9 @@ int disk_attach(struct disks *disks, int fd, bool read_only, struct partition_ca
 		return fault_set(fault, -ENOSPC, HRESULT_FAIL, "the VM has %d disks already",
 		                 DISKS_MAX);
 	struct disk *disk = calloc(1, sizeof(*disk));
+	struct stat st;
 	int copy = dup(fd);
-	if (!disk || copy < 0) {
+	if (!disk || copy < 0 || fstat(fd, &st) < 0) {
 		int error = disk ? -errno : -ENOMEM;
 		close_fd(&copy);
 		free(disk);
@@ -217,6 +222,7 @@ int disk_attach(struct disks *disks, int fd, bool read_only, struct partition_ca
 		.next = disks->first,
 		.lun = lun,
 		.read_only = read_only,
+		.device = S_ISBLK(st.st_mode),
 		.fd = copy,
 		.call = call,
 	};

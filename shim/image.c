@@ -2,9 +2,9 @@
 
 /*
  * Steps up, each of which is undone by one down: a disk in the machine, its file system in the
- * guest, the layers on top. It is alone with its callbacks: whoever does not need it any more
- * lets go of it at once, and it looks after the rest of its life itself. When the VM has ended
- * every step down fails at once, and that is as good.
+ * guest, the same of the scratch, the layers on top. It is alone with its callbacks: whoever does
+ * not need it any more lets go of it at once, and it looks after the rest of its life itself. When
+ * the VM has ended every step down fails at once, and that is as good.
  */
 
 #include "shim/image.h"
@@ -13,20 +13,39 @@
 #include "oci/settings.h"
 #include "shim/forms.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+
+enum medium { ROOT, SCRATCH, MEDIA };
+
+static const struct {
+	const char *suffix;             /* of where it is mounted */
+	const char *prefix;             /* of what is said of it */
+	bool read_only;
+	const char *filesystem;         /* NULL: any */
+} media[] = {
+	[ROOT] = { "-disk", "", true, NULL },
+	/* Nobody else's file system is written to because its path was mistyped. */
+	[SCRATCH] = { "-scratch", "scratch: ", false, "ext4" },
+};
 
 struct image {
 	struct partition *partition;
 	struct bridge *bridge;
 	image_answer_fn *answer;        /* NULL: nobody waits */
+	image_gone_fn *gone;            /* likewise */
 	void *context;
 	bool unneeded;
 	bool busy;                      /* a step is under way */
 	bool descending;
 	size_t step;                    /* how many are done */
+	enum medium medium;             /* of the one under way */
 	struct fault failure;           /* why it descends */
+	bool has_scratch;
+	int fd[MEDIA];                  /* until it is attached */
+	uint8_t lun[MEDIA];
 	struct partition_call disk;
 	struct bridge_call call;
 	char name[];
@@ -38,10 +57,14 @@ static void stepped(struct image *image, const struct fault *fault)
 {
 	image->busy = false;
 	if (fault && !image->descending) {
-		image->failure = *fault;
+		fault_set(&image->failure, -EIO, fault->hresult, "%s%s",
+		          media[image->medium].prefix, fault->text);
 		image->descending = true;
 	} else if (image->descending) {
-		if (fault)
+		/* What was to be kept may be lost. */
+		if (fault && image->has_scratch)
+			log_warning("image %s: %s", image->name, fault->text);
+		else if (fault)
 			log_debug("image %s: %s", image->name, fault->text);
 		image->step--;
 	} else {
@@ -62,61 +85,87 @@ static void on_modified(struct bridge_call *call, const void *reply, const struc
 
 /* The steps */
 
-static int move_disk(struct image *image, bool up, int fd, struct fault *fault)
+static bool is_missing(const struct image *image, enum medium medium)
+{
+	return medium == SCRATCH && !image->has_scratch;
+}
+
+static int move_disk(struct image *image, enum medium medium, bool up, struct fault *fault)
 {
 	const struct partition_driver *driver = image->partition->driver;
 
+	if (is_missing(image, medium))
+		return 1;
 	image->disk.answer = on_disk;
-	return up ? driver->disk_attach(image->partition, fd, true, &image->disk, fault)
-		  : driver->disk_detach(image->partition, image->disk.lun, &image->disk, fault);
+	if (!up)
+		return driver->disk_detach(image->partition, image->lun[medium], &image->disk,
+		                           fault);
+	int r = driver->disk_attach(image->partition, image->fd[medium], media[medium].read_only,
+	                            &image->disk, fault);
+	image->lun[medium] = (uint8_t)image->disk.lun;
+	close_fd(&image->fd[medium]);
+	return r;
 }
 
 /* The guest finds a disk by itself, but has to be told to let go of it. */
-static int move_device(struct image *image, bool up, int fd, struct fault *fault)
+static int move_device(struct image *image, enum medium medium, bool up, struct fault *fault)
 {
-	const struct scsi_device device = { .disk.lun = (uint8_t)image->disk.lun };
+	const struct scsi_device device = { .disk.lun = image->lun[medium] };
 
-	(void)fd;
-	return up ? 1 : form_modify(image->bridge, &image->call, "Remove", "SCSIDevice",
-	                            &scsi_device_type, &device, on_modified, fault);
+	return up || is_missing(image, medium) ? 1 :
+		form_modify(image->bridge, &image->call, "Remove", "SCSIDevice",
+		            &scsi_device_type, &device, on_modified, fault);
 }
 
-static int move_mount(struct image *image, bool up, int fd, struct fault *fault)
+static void place(const struct image *image, enum medium medium, char path[static PATH_MAX])
+{
+	snprintf(path, PATH_MAX, IMAGE_ROOT "%s", image->name, media[medium].suffix);
+}
+
+static int move_mount(struct image *image, enum medium medium, bool up, struct fault *fault)
 {
 	char path[PATH_MAX];
 	const struct mapped_virtual_disk disk = {
 		.mount_path = path,
-		.disk.lun = (uint8_t)image->disk.lun,
-		.read_only = true,
+		.disk.lun = image->lun[medium],
+		.read_only = media[medium].read_only,
+		.filesystem = media[medium].filesystem,
 	};
 
-	(void)fd;
-	snprintf(path, sizeof(path), IMAGE_ROOT "-disk", image->name);
+	if (is_missing(image, medium))
+		return 1;
+	place(image, medium, path);
 	return form_modify(image->bridge, &image->call, up ? "Add" : "Remove",
 	                   "MappedVirtualDisk", &mapped_virtual_disk_type, &disk, on_modified,
 	                   fault);
 }
 
-static int move_layers(struct image *image, bool up, int fd, struct fault *fault)
+static int move_layers(struct image *image, enum medium medium, bool up, struct fault *fault)
 {
-	char lower[PATH_MAX], root[PATH_MAX];
+	char lower[PATH_MAX], scratch[PATH_MAX], root[PATH_MAX];
 	struct combined_layer layer = { .id = "0", .path = lower };
 	const struct combined_layers layers = {
 		.container_root_path = root,
 		.layers = { 1, &layer },
-		.scratch_type = "tmpfs",
+		.scratch_path = image->has_scratch ? scratch : NULL,
+		.scratch_type = image->has_scratch ? NULL : "tmpfs",
 	};
 
-	(void)fd;
-	snprintf(lower, sizeof(lower), IMAGE_ROOT "-disk", image->name);
+	place(image, medium, lower);
+	place(image, SCRATCH, scratch);
 	snprintf(root, sizeof(root), IMAGE_ROOT, image->name);
 	return form_modify(image->bridge, &image->call, up ? "Add" : "Remove", "CombinedLayers",
 	                   &combined_layers_type, &layers, on_modified, fault);
 }
 
-/* Positive: there is nothing to do. */
-static int (*const steps[])(struct image *image, bool up, int fd, struct fault *fault) = {
-	move_disk, move_device, move_mount, move_layers,
+static const struct step {
+	/* Positive: there is nothing to do. */
+	int (*move)(struct image *image, enum medium medium, bool up, struct fault *fault);
+	enum medium medium;
+} steps[] = {
+	{ move_disk, ROOT }, { move_device, ROOT }, { move_mount, ROOT },
+	{ move_disk, SCRATCH }, { move_device, SCRATCH }, { move_mount, SCRATCH },
+	{ move_layers, ROOT },
 };
 
 static void answer(struct image *image, const struct fault *fault)
@@ -126,6 +175,23 @@ static void answer(struct image *image, const struct fault *fault)
 	image->answer = NULL;
 	if (fn)
 		fn(image->context, fault);
+}
+
+static void release(struct image *image)
+{
+	for (size_t i = 0; i < MEDIA; i++)
+		close_fd(&image->fd[i]);
+	free(image);
+}
+
+static void finish(struct image *image)
+{
+	image_gone_fn *gone = image->gone;
+	void *context = image->context;
+
+	release(image);
+	if (gone)
+		gone(context);
 }
 
 /* The next step in either direction, or the end of them. May free the image. */
@@ -150,17 +216,24 @@ static void move(struct image *image)
 		answer(image, &image->failure);
 		image->busy = false;
 		if (image->unneeded)
-			free(image);
+			finish(image);
 		return;
 	}
-	size_t index = image->descending ? image->step - 1 : image->step;
-	int r = steps[index](image, !image->descending, -1, &fault);
+	const struct step *step = &steps[image->descending ? image->step - 1 : image->step];
+	image->medium = step->medium;
+	int r = step->move(image, step->medium, !image->descending, &fault);
 	if (r)
 		stepped(image, r < 0 ? &fault : NULL);
 }
 
+static int keep_fd(struct image *image, enum medium medium, int fd)
+{
+	image->fd[medium] = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return fd >= 0 && image->fd[medium] < 0 ? -errno : 0;
+}
+
 int image_new(struct partition *partition, struct bridge *bridge, const char *name, int fd,
-              image_answer_fn *answer_fn, void *context, struct image **ret,
+              int scratch_fd, image_answer_fn *answer_fn, void *context, struct image **ret,
               struct fault *fault)
 {
 	size_t length = strlen(name);
@@ -176,10 +249,15 @@ int image_new(struct partition *partition, struct bridge *bridge, const char *na
 	image->partition = partition;
 	image->bridge = bridge;
 	image->busy = true;
+	image->has_scratch = scratch_fd >= 0;
+	image->fd[SCRATCH] = -1;
 	memcpy(image->name, name, length);
-	int r = move_disk(image, true, fd, fault);
+	int r = keep_fd(image, ROOT, fd);
+	if (r >= 0)
+		r = keep_fd(image, SCRATCH, scratch_fd);
+	r = r < 0 ? fault_errno(fault, r, "image") : move_disk(image, ROOT, true, fault);
 	if (r < 0) {
-		free(image);
+		release(image);
 		return r;
 	}
 	image->answer = answer_fn;
@@ -188,11 +266,24 @@ int image_new(struct partition *partition, struct bridge *bridge, const char *na
 	return 0;
 }
 
+static void let_go(struct image *image)
+{
+	image->unneeded = true;
+	if (!image->busy)
+		move(image);
+}
+
 void image_free(struct image *image)
 {
 	if (!image)
 		return;
-	image->unneeded = true;
-	if (!image->busy)
-		move(image);
+	image->gone = NULL;
+	let_go(image);
+}
+
+void image_end(struct image *image, image_gone_fn *gone, void *context)
+{
+	image->gone = gone;
+	image->context = context;
+	let_go(image);
 }

@@ -70,6 +70,12 @@ struct partition_driver {
 	/* NULL where there is no such thing. On failure no answer will come. */
 	int (*pause)(struct partition *partition, bool pause, struct partition_call *call,
 	             struct fault *fault);
+	/*
+	 * How many bytes of memory it is to have. Done when it is told; the guest's kernel then
+	 * gives or takes what it can.
+	 */
+	int (*set_memory)(struct partition *partition, uint64_t size, struct partition_call *call,
+	                  struct fault *fault);
 	/* A file as a disk. The fd is the caller's, and opened for writing unless read_only. */
 	int (*disk_attach)(struct partition *partition, int fd, bool read_only,
 	                   struct partition_call *call, struct fault *fault);

@@ -34,6 +34,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#define SPARE_MEMORY 32         /* MiB beyond the kernel: the agent, and a small container */
+
 struct qemu {
 	struct partition *partition;
 	struct vsock_device vsock;
@@ -42,6 +44,8 @@ struct qemu {
 	struct qmp qmp;
 	struct disks disks;
 	bool kvm;
+	uint32_t least;                 /* MiB without which the guest cannot do its work */
+	uint64_t memory;                /* bytes that the guest was told to have */
 	char status[32];                /* "running", "paused" */
 	char reason[32];                /* of a shutdown, as QEMU says it: "guest-reset" */
 	char death[PARTITION_DEATH];    /* why it had to end; "" = nothing but its own end */
@@ -152,14 +156,18 @@ static int open_files(const struct qemu_config *config, struct qemu_plan *plan,
 	return r;
 }
 
-static int check_memory(const struct qemu_plan *plan, struct fault *fault)
+static int check_memory(struct qemu *qemu, const struct qemu_plan *plan, struct fault *fault)
 {
+	uint32_t given = plan->config->memory;
 	uint64_t needed = (kernel_file_memory(plan->kernel_fd) >> 20) + 1;
 
-	return plan->config->memory >= needed ? 0 :
-		fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		          "%u MiB of memory are too few: the guest's kernel alone takes %llu",
-		          plan->config->memory, (unsigned long long)needed);
+	if (given < needed)
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+		                 "%u MiB of memory are too few: the guest's kernel alone takes %llu",
+		                 given, (unsigned long long)needed);
+	qemu->memory = (uint64_t)given << 20;
+	qemu->least = (uint32_t)min_size(given, needed + SPARE_MEMORY);
+	return 0;
 }
 
 static bool choose_kvm(struct qemu *qemu, const struct qemu_plan *plan)
@@ -255,7 +263,7 @@ static int qemu_start(struct partition *partition, struct fault *fault)
 	if (r >= 0)
 		r = open_files(config, &plan, fault);
 	if (r >= 0)
-		r = check_memory(&plan, fault);
+		r = check_memory(qemu, &plan, fault);
 	if (r >= 0)
 		r = start_all(qemu, program, &plan, fault);
 	close_fd(&plan.kernel_fd);
@@ -459,6 +467,48 @@ static int qemu_pause(struct partition *partition, bool pause, struct partition_
 	return r;
 }
 
+struct memory_command {
+	struct qmp_call command;
+	struct partition_call *call;
+	struct qemu *qemu;
+	uint64_t size;
+};
+
+static void on_memory_answer(struct qmp_call *command, const struct json *value,
+                             const struct fault *fault)
+{
+	struct memory_command *memory = container_of(command, struct memory_command, command);
+	struct partition_call *call = memory->call;
+
+	(void)value;
+	if (!fault)
+		memory->qemu->memory = memory->size;
+	free(memory);
+	call->answer(call, fault);
+}
+
+static int qemu_set_memory(struct partition *partition, uint64_t size,
+                           struct partition_call *call, struct fault *fault)
+{
+	struct qemu *qemu = of_partition(partition);
+	uint32_t most = partition->config->qemu.memory;
+	char arguments[64];
+
+	if (size < (uint64_t)qemu->least << 20 || size > (uint64_t)most << 20)
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+		                 "this VM can have from %uM to %uM of memory", qemu->least, most);
+	struct memory_command *command = calloc(1, sizeof(*command));
+	if (!command)
+		return fault_errno(fault, -ENOMEM, "memory");
+	*command = (struct memory_command){ .call = call, .qemu = qemu, .size = size };
+	snprintf(arguments, sizeof(arguments), "{\"value\":%llu}", (unsigned long long)size);
+	int r = qmp_send(&qemu->qmp, &command->command, "balloon", arguments, -1,
+	                 on_memory_answer, fault);
+	if (r < 0)
+		free(command);
+	return r;
+}
+
 static int qemu_disk_attach(struct partition *partition, int fd, bool read_only,
                             struct partition_call *call, struct fault *fault)
 {
@@ -482,8 +532,9 @@ static void qemu_describe(struct partition *partition, struct buf *out)
 {
 	const struct qemu *qemu = of_partition(partition);
 
-	(void)buf_printf(out, "VM: %s, %s, %u MiB, %u cpus, virtiofsd pid %d, ", qemu->status,
-	                 qemu->kvm ? "KVM" : "emulated", partition->config->qemu.memory,
+	(void)buf_printf(out, "VM: %s, %s, %llu of %u MiB, %u cpus, virtiofsd pid %d, ",
+	                 qemu->status, qemu->kvm ? "KVM" : "emulated",
+	                 (unsigned long long)qemu->memory >> 20, partition->config->qemu.memory,
 	                 partition->config->qemu.cpus, (int)qemu->share.daemon.pid);
 	if (qemu->vsock.vhost_fd >= 0)
 		(void)buf_printf(out, "CID %u, port %u\n", partition->child.cid, partition->port);
@@ -504,6 +555,7 @@ const struct partition_driver partition_qemu = {
 	.host_pid = qemu_host_pid,
 	.release = qemu_release,
 	.pause = qemu_pause,
+	.set_memory = qemu_set_memory,
 	.disk_attach = qemu_disk_attach,
 	.disk_detach = qemu_disk_detach,
 	.describe = qemu_describe,

@@ -61,7 +61,7 @@ static void drop_fds(struct call *call)
 {
 	int fd[STDIO_COUNT];
 
-	if (call->wanted->tree) {
+	for (int i = call->wanted->tree + call->wanted->scratch; i > 0; i--) {
 		fd[0] = channel_take_fd(&call->client->channel);
 		if (fd[0] >= 0)
 			close(fd[0]);
@@ -141,14 +141,15 @@ static int handle_image(struct call *call, struct fault *fault)
 	struct client *client = call->client;
 	struct task *task = call->server->task;
 	cleanup_close int fd = wanted->tree ? channel_take_fd(&client->channel) : -1;
+	cleanup_close int scratch_fd = wanted->scratch ? channel_take_fd(&client->channel) : -1;
 
-	if (fd < 0)
+	if (fd < 0 || (wanted->scratch && scratch_fd < 0))
 		return fault_set(fault, -EBADF, HRESULT_INVALID_ARGUMENT,
 		                 "an image comes without its file");
 	int r = require(wanted->share, "Share", fault);
 	if (r >= 0 && client->image)
 		r = fault_set(fault, -EBUSY, HRESULT_INVALID_STATE, "there is an image already");
-	return r < 0 ? r : image_new(task->partition, task->bridge, wanted->share, fd,
+	return r < 0 ? r : image_new(task->partition, task->bridge, wanted->share, fd, scratch_fd,
 	                             on_image, call->pending, &client->image, fault);
 }
 
@@ -276,6 +277,9 @@ static int handle_resume(struct call *call, struct fault *fault)
 
 static int handle_update(struct call *call, struct fault *fault)
 {
+	if (call->wanted->vm)
+		return task_update_vm(call->server->task, call->wanted->memory,
+		                      &call->pending->request, fault);
 	if (!call->wanted->resources)
 		return require(NULL, "Resources", fault);
 	return task_update(call->container, call->wanted->resources, &call->pending->request,
@@ -379,7 +383,7 @@ static const struct handler handlers[] = {
 	  handle_delete },
 	{ CONTROL_PAUSE, "pause", IN(RUNNING), OF_VM, handle_pause },
 	{ CONTROL_RESUME, "resume", IN(PAUSED), OF_VM | WHILE_PAUSED, handle_resume },
-	{ CONTROL_UPDATE, "update", ALIVE, 0, handle_update },
+	{ CONTROL_UPDATE, "update", ALIVE, OF_VM, handle_update },
 	{ CONTROL_PROCESSES, "list the processes of", ALIVE, 0, handle_processes },
 	{ CONTROL_STATISTICS, "measure", ALIVE | IN(STOPPED), OF_VM, handle_statistics },
 	{ CONTROL_EVENTS, "watch", 0, WHILE_PAUSED, handle_events },

@@ -93,6 +93,7 @@ struct container {
 	struct timer patience;          /* of who deletes it by force */
 	struct share *share;            /* what it uses of the host's files, or NULL */
 	struct image *image;            /* its root, where that is a disk of the VM, or NULL */
+	bool unmounting;                /* the agent has forgotten it, the image is going */
 	struct container *next;
 };
 
@@ -164,6 +165,8 @@ int task_pause(struct container *container, bool pause, struct task_request *req
 /* The VM. What needs its agent is refused meanwhile (request.c). */
 int task_pause_vm(struct task *task, bool pause, struct task_request *request,
                   struct fault *fault);
+int task_update_vm(struct task *task, uint64_t memory, struct task_request *request,
+                   struct fault *fault);
 /* Because something must be done in it. */
 void task_unpause(struct task *task);
 int task_update(struct container *container, struct oci_resources *resources,

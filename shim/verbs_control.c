@@ -96,12 +96,15 @@ static int verb_resume(struct cli *cli, void *options, int argc, char **argv, st
 }
 
 struct update_options {
+	bool vm;
 	const char *file, *cpus, *mems, *refused[4];
 	struct opt_i64 memory, reservation, swap, period, quota, shares, burst, idle, rt_period,
 		rt_runtime, weight, pids;
 };
 #define AT(member) offsetof(struct update_options, member)
 static const struct option_row update_rows[] = {
+	{ "vm", 0, OPTION_FLAG, AT(vm), NULL,
+	  "the whole VM of that container, or of that partition; only its --memory" },
 	{ "resources", 'r', OPTION_STRING, AT(file), "FILE",
 	  "linux.resources in JSON; - reads standard input" },
 	{ "memory", 'm', OPTION_NUMBER, AT(memory), "BYTES", "memory limit; -1: none" },
@@ -240,9 +243,39 @@ static int make_resources(const struct update_options *options, struct arena *ar
 	return error;
 }
 
+static int update_vm(struct cli *cli, const struct update_options *options, const char *id,
+                     struct fault *fault)
+{
+	static const struct update_options none;
+	struct update_options rest;
+	const struct control_request request = {
+		.vm = true,
+		.memory = (uint64_t)options->memory.value,
+	};
+	struct client client = CLIENT_NULL;
+	const char *partition;
+	memcpy(&rest, options, sizeof(rest));
+	rest.vm = false;
+	memset(&rest.memory, 0, sizeof(rest.memory));
+	if (!options->memory.set || memcmp(&rest, &none, sizeof(none)) != 0)
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+		                 "update: of a VM its --memory can be changed, and nothing else");
+	if (options->memory.value < 0)
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+		                 "update: --memory %lld is negative",
+		                 (long long)options->memory.value);
+	int error = client_connect_vm(&client, &cli->state, id, &partition, fault);
+	if (!error)
+		error = client_call(&client, CONTROL_UPDATE, &request, NULL, 0, NULL, fault);
+	client_close(&client);
+	return error;
+}
+
 static int verb_update(struct cli *cli, void *options, int argc, char **argv, struct fault *fault)
 {
 	(void)argc;
+	if (((struct update_options *)options)->vm)
+		return update_vm(cli, options, argv[0], fault);
 	struct oci_resources resources = { 0 };
 	struct arena arena = ARENA(JSON_ARENA);
 	int error = make_resources(options, &arena, &resources, fault);
@@ -292,7 +325,8 @@ const struct verb verbs_control[] = {
 		.operands = "ID",
 		.summary = "change the resource limits of a container",
 		.text = "What is not named stays as it is. Numbers take K, M, G and T. A file and\n"
-		        "flags may be combined; the flags win.",
+		        "flags may be combined; the flags win. With --vm the VM gives memory back to\n"
+		        "the host, or takes it again, up to what it was started with.",
 		.options = update_rows,
 		.options_size = sizeof(struct update_options),
 		.least = 1, .most = 1,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Pausing a VM with all that is in it. That its clock stood still meanwhile is the affair of
- * guest.c, which hears from the driver when it goes on.
+ * A VM with all that is in it: its pauses, its memory, what is shared with it. That its clock stood
+ * still in a pause is the affair of guest.c, which hears from the driver when it goes on.
  */
 
 #include "shim/task_private.h"
@@ -12,7 +12,6 @@
 
 #include <limits.h>
 #include <stdio.h>
-#include <string.h>
 
 static void answered(struct partition_call *call, const struct fault *fault, bool paused)
 {
@@ -61,6 +60,36 @@ int task_pause_vm(struct task *task, bool pause, struct task_request *request,
 	}
 	task->pausing = true;
 	return 0;
+}
+
+static void on_updated(struct partition_call *call, const struct fault *fault)
+{
+	struct task_request *request = container_of(call, struct task_request, of_driver);
+
+	if (fault)
+		task_failed(request, fault);
+	else
+		task_done(request, NULL);
+}
+
+int task_update_vm(struct task *task, uint64_t memory, struct task_request *request,
+                   struct fault *fault)
+{
+	struct partition *partition = task->partition;
+
+	if (!partition->driver->set_memory)
+		return fault_set(fault, -ENOTSUP, HRESULT_NOT_IMPLEMENTED,
+		                 "a partition of kind \"%s\" has no memory that could be changed",
+		                 partition->driver->name);
+	if (task->dead || task->pausing)
+		return fault_set(fault, -EBUSY, HRESULT_INVALID_STATE, "the VM %s",
+		                 task->dead ? "has ended" : "is changing its state");
+	request->of_driver.answer = on_updated;
+	task_hold(request, task->vm);
+	int r = partition->driver->set_memory(partition, memory, &request->of_driver, fault);
+	if (r < 0)
+		container_unref(take_pointer(request->container));
+	return r;
 }
 
 static void on_unpaused(struct partition_call *call, const struct fault *fault)

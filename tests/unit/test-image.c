@@ -6,11 +6,15 @@
 #include "shim/image.h"
 #include "tests/unit/fake-agent.h"
 
+#include <sys/mman.h>
+#include <sys/stat.h>
+
 struct fixture {
 	struct fake_agent agent;
 	struct partition partition;
 	struct partition_call *disk;    /* the driver's operation under way */
-	unsigned attached, detached, answers, failures;
+	unsigned attached, detached, answers, failures, gone;
+	int fd, scratch_fd;             /* of the two disks; -1: there is no scratch */
 	bool refuses;                   /* the driver, at once */
 	struct image *image;
 	char text[FAULT_TEXT];
@@ -41,13 +45,16 @@ static int attach(struct partition *partition, int fd, bool read_only, struct pa
                   struct fault *fault)
 {
 	(void)partition;
-	assert_int_equal(fd, 42);
-	assert_true(read_only);
+	struct stat wanted, given;
+
+	assert_int_equal(fstat(read_only ? current->fd : current->scratch_fd, &wanted), 0);
+	assert_int_equal(fstat(fd, &given), 0);
+	assert_int_equal(given.st_ino, wanted.st_ino);
 	if (current->refuses)
 		return fault_set(fault, -ENOSPC, HRESULT_FAIL, "no place");
 	current->attached++;
 	current->disk = call;
-	call->lun = 7;
+	call->lun = read_only ? 7 : 8;
 	return 0;
 }
 
@@ -55,7 +62,7 @@ static int detach(struct partition *partition, uint32_t lun, struct partition_ca
                   struct fault *fault)
 {
 	(void)partition;
-	assert_int_equal(lun, 7);
+	assert_true(lun == 7 || (lun == 8 && current->scratch_fd >= 0));
 	if (current->refuses)
 		return fault_set(fault, -EPIPE, HRESULT_FAIL, "it has ended");
 	current->detached++;
@@ -87,6 +94,9 @@ static int setup(void **state)
 	fake_init(&fixture->agent, &bridge_ops);
 	fixture->partition = (struct partition)PARTITION_NULL;
 	fixture->partition.driver = &driver;
+	fixture->fd = memfd_create("root", MFD_CLOEXEC);
+	fixture->scratch_fd = -1;
+	assert_true(fixture->fd >= 0);
 	fake_negotiate(&fixture->agent);
 	*state = fixture;
 	return 0;
@@ -97,6 +107,8 @@ static int teardown(void **state)
 	struct fixture *fixture = *state;
 
 	fake_deinit(&fixture->agent);
+	close_fd(&fixture->fd);
+	close_fd(&fixture->scratch_fd);
 	free(fixture);
 	return 0;
 }
@@ -105,8 +117,9 @@ static void start(struct fixture *fixture)
 {
 	struct fault fault = FAULT_NULL;
 
-	assert_int_equal(image_new(&fixture->partition, &fixture->agent.bridge, "i.1", 42,
-	                           on_image, fixture, &fixture->image, &fault), 0);
+	assert_int_equal(image_new(&fixture->partition, &fixture->agent.bridge, "i.1", fixture->fd,
+	                           fixture->scratch_fd, on_image, fixture, &fixture->image,
+	                           &fault), 0);
 }
 
 static void disk_done(struct fixture *fixture, const char *error)
@@ -136,6 +149,8 @@ static void modified(struct fixture *fixture, const char *settings, const char *
 #define ADD "\"RequestType\":\"Add\",\"ResourceType\":"
 #define REMOVE "\"RequestType\":\"Remove\",\"ResourceType\":"
 #define DISK "\"MappedVirtualDisk\",\"Settings\":{\"MountPath\":\"/run/hvrun/image/i.1-disk\""
+#define SCRATCH "\"MappedVirtualDisk\",\"Settings\":{\"MountPath\":" \
+	"\"/run/hvrun/image/i.1-scratch\""
 #define LAYERS "\"CombinedLayers\""
 #define DEVICE "\"SCSIDevice\""
 
@@ -173,7 +188,7 @@ static void test_failures(void **state)
 	struct fault fault = FAULT_NULL;
 
 	fixture->refuses = true;
-	assert_int_equal(image_new(&fixture->partition, &fixture->agent.bridge, "i.1", 42,
+	assert_int_equal(image_new(&fixture->partition, &fixture->agent.bridge, "i.1", fixture->fd, -1,
 	                           on_image, fixture, &fixture->image, &fault), -ENOSPC);
 	assert_string_equal(fault.text, "no place");
 	fixture->refuses = false;
@@ -200,6 +215,93 @@ static void test_failures(void **state)
 	assert_string_equal(fixture->text, "no overlay");
 	assert_int_equal(fixture->answers, 3);
 	assert_null(fixture->image);
+}
+
+static void give_scratch(struct fixture *fixture)
+{
+	fixture->scratch_fd = memfd_create("scratch", MFD_CLOEXEC);
+	assert_true(fixture->scratch_fd >= 0);
+}
+
+static void on_gone(void *context)
+{
+	((struct fixture *)context)->gone++;
+}
+
+/* Up to the n-th step, which fails; how many were begun. */
+static void climb(struct fixture *fixture, unsigned steps, bool fails)
+{
+	static const char *const asked[] = { NULL, ADD DISK, NULL, ADD SCRATCH, ADD LAYERS };
+
+	start(fixture);
+	for (unsigned i = 0; i < steps; i++) {
+		const char *error = fails && i == steps - 1 ? "no" : NULL;
+		if (asked[i])
+			modified(fixture, asked[i], error);
+		else
+			disk_done(fixture, error);
+	}
+}
+
+static void descend(struct fixture *fixture, unsigned steps)
+{
+	static const char *const asked[] = {
+		NULL, REMOVE DEVICE ",\"Settings\":{\"Lun\":7}", REMOVE DISK,
+		NULL, REMOVE DEVICE ",\"Settings\":{\"Lun\":8}", REMOVE SCRATCH,
+		REMOVE LAYERS,
+	};
+
+	while (steps--) {
+		if (asked[steps])
+			modified(fixture, asked[steps], NULL);
+		else
+			disk_done(fixture, NULL);
+	}
+}
+
+static void test_scratch(void **state)
+{
+	struct fixture *fixture = *state;
+
+	give_scratch(fixture);
+	climb(fixture, 5, false);
+	assert_null(strstr(fixture->agent.payload, "tmpfs"));
+	assert_non_null(strstr(fixture->agent.payload,
+	                       "\"ScratchPath\":\"/run/hvrun/image/i.1-scratch\""));
+	assert_int_equal(fixture->answers, 1);
+	assert_int_equal(fixture->failures, 0);
+	image_end(take_pointer(fixture->image), on_gone, fixture);
+	assert_int_equal(fixture->gone, 0);
+	descend(fixture, 7);
+	assert_int_equal(fixture->gone, 1);
+	assert_int_equal(fixture->answers, 1);
+	/* Whoever has asked that may change his mind. */
+	climb(fixture, 5, false);
+	image_end(fixture->image, on_gone, fixture);
+	image_free(take_pointer(fixture->image));
+	descend(fixture, 7);
+	assert_int_equal(fixture->gone, 1);
+	assert_int_equal(fixture->attached, fixture->detached);
+	fake_quiet(&fixture->agent);
+}
+
+static void test_scratch_failures(void **state)
+{
+	static const struct { unsigned up, down; const char *text; } rows[] = {
+		{ 1, 0, "no" }, { 2, 2, "no" }, { 3, 3, "scratch: no" }, { 4, 5, "scratch: no" },
+		{ 5, 6, "no" },
+	};
+	struct fixture *fixture = *state;
+
+	give_scratch(fixture);
+	for (unsigned i = 0; i < array_size(rows); i++) {
+		climb(fixture, rows[i].up, true);
+		assert_int_equal(fixture->failures, rows[i].down ? i : i + 1);
+		descend(fixture, rows[i].down);
+		assert_int_equal(fixture->failures, i + 1);
+		assert_string_equal(fixture->text, rows[i].text);
+	}
+	fake_quiet(&fixture->agent);
 }
 
 /* Whoever wanted it has gone, in the middle of a step. */
@@ -248,11 +350,11 @@ static void test_refused(void **state)
 
 	for (size_t i = 0; i < array_size(names); i++)
 		assert_int_equal(image_new(&fixture->partition, &fixture->agent.bridge, names[i],
-		                           42, on_image, fixture, &fixture->image,
+		                           fixture->fd, -1, on_image, fixture, &fixture->image,
 		                           &fault), -EINVAL);
 	fixture->partition.driver = &none;
-	assert_int_equal(image_new(&fixture->partition, &fixture->agent.bridge, "i", 42,
-	                           on_image, fixture, &fixture->image, &fault), -ENOTSUP);
+	assert_int_equal(image_new(&fixture->partition, &fixture->agent.bridge, "i", fixture->fd,
+	                           -1, on_image, fixture, &fixture->image, &fault), -ENOTSUP);
 	assert_string_equal(fault.text, "a none partition takes no disks");
 }
 
@@ -261,6 +363,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_life, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scratch, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scratch_failures, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unneeded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
