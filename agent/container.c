@@ -6,7 +6,7 @@
  * the loop and neither polls.
  */
 
-#include "agent/container.h"
+#include "agent/container_private.h"
 
 #include "agent/agent.h"
 #include "agent/bundle.h"
@@ -139,23 +139,12 @@ static void delete_step(struct container *container)
 		finish_deletion(container);
 }
 
-static void freeze_step(struct container *container)
-{
-	bool populated, frozen;
-	int error = cgroup_events(container->cgroup, &populated, &frozen);
-	if (error >= 0 && frozen != container->freeze_wanted)
-		return;
-	source_want(&container->events, 0);
-	container->paused = container->freeze_wanted;
-	bridge_done(&container->agent->bridge, &container->freezing);
-}
-
 static int events_changed(struct source *source, uint32_t got)
 {
 	(void)got;
 	struct container *container = container_of(source, struct container, events);
 	if (container->freezing.type) {
-		freeze_step(container);
+		container_freeze_step(container);
 	} else if (container->state == CONTAINER_DELETING) {
 		delete_step(container);
 	} else {
@@ -164,7 +153,7 @@ static int events_changed(struct source *source, uint32_t got)
 	return 0;
 }
 
-static int watch_events(struct container *container)
+int container_watch_events(struct container *container)
 {
 	if (container->events.fd >= 0)
 		return source_want(&container->events, EPOLLPRI);
@@ -185,21 +174,12 @@ void container_end(struct container *container)
 	container_free(container);
 }
 
-/* The end of the container has overtaken its pause. */
-static void fail_freezing(struct container *container)
-{
-	struct fault fault;
-	fault_set(&fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING, "container \"%s\" has ended",
-	          container->id);
-	bridge_fail(&container->agent->bridge, &container->freezing, &fault);
-}
-
 static void begin_deletion(struct container *container)
 {
 	container->state = CONTAINER_DELETING;
-	fail_freezing(container);
+	container_freeze_overtaken(container);
 	cgroup_kill(container->cgroup);
-	watch_events(container);
+	container_watch_events(container);
 	delete_step(container);
 }
 
@@ -448,7 +428,7 @@ void container_init_exited(struct container *container)
 	if (container->paused || container->freezing.type)
 		cgroup_freeze(container->cgroup, false);
 	container->paused = false;
-	fail_freezing(container);
+	container_freeze_overtaken(container);
 	/* Only a pid namespace that was its own ends what the init has left behind. */
 	const struct oci_namespace *pid = oci_namespace_find(container->spec, OCI_NS_PID);
 	if (!pid || pid->path)
@@ -584,60 +564,6 @@ int container_exec(struct container *container, struct arena *arena,
 	*request = (struct request){ 0 };
 	process_connect(process, settings, exec_connected);
 	return 0;
-}
-
-/* An exec between its clone and its program, with the ends of everybody's pipes still in hand. */
-static bool has_starting_exec(const struct container *container)
-{
-	for (struct process *p = container->agent->processes; p; p = p->next) {
-		if (p->container == container && !p->init && p->child.pid && !p->running &&
-		    !p->failed)
-			return true;
-	}
-	return false;
-}
-
-/* Frozen in the middle of that, an exec of one container would hold up the others. */
-static void begin_freezing(struct container *container)
-{
-	bool frozen = container->freeze_wanted;
-	if (frozen && has_starting_exec(container))
-		return;
-	int error = watch_events(container);
-	if (!error)
-		error = cgroup_freeze(container->cgroup, frozen);
-	if (error < 0) {
-		struct fault fault;
-		fault_errno(&fault, error, "%s container \"%s\"", frozen ? "pausing" : "resuming",
-		            container->id);
-		bridge_fail(&container->agent->bridge, &container->freezing, &fault);
-		return;
-	}
-	freeze_step(container);
-}
-
-int container_freeze(struct container *container, bool frozen, struct request *request,
-                     struct fault *fault)
-{
-	if (container->state != CONTAINER_RUNNING && container->state != CONTAINER_CREATED)
-		return fault_set(fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING,
-		                 "container \"%s\" is not running", container->id);
-	if (container->freezing.type || container->paused == frozen)
-		return fault_set(fault, -EINVAL, HRESULT_INVALID_STATE, "container \"%s\" is %s",
-		                 container->id, container->freezing.type ? "being paused or resumed"
-		                                : frozen                 ? "paused already"
-		                                                         : "not paused");
-	container->freeze_wanted = frozen;
-	container->freezing = *request;
-	*request = (struct request){ 0 };
-	begin_freezing(container);
-	return 0;
-}
-
-void container_exec_settled(struct container *container)
-{
-	if (container->freezing.type && container->freeze_wanted)
-		begin_freezing(container);
 }
 
 int container_delete(struct container *container, struct request *request, struct fault *fault)
