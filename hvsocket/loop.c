@@ -241,7 +241,9 @@ static int signals_event(struct source *source, uint32_t got)
 	/* One in each call: the callback may destroy us, and what is left is reported again. */
 	if (read(source->fd, &info, sizeof(info)) != sizeof(info))
 		return 0;
-	signals->sender = (pid_t)info.ssi_pid;
+	bool honest = info.ssi_code == SI_USER || info.ssi_code == SI_TKILL ||
+	              info.ssi_code == SI_KERNEL;
+	signals->sender = honest ? (pid_t)info.ssi_pid : SIGNALS_ANYBODY;
 	return signals->fn(signals, (int)info.ssi_signo);
 }
 

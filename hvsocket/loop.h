@@ -82,6 +82,8 @@ struct signals {
 	signals_fn *fn;
 	pid_t sender;           /* of the signal that fn is called for; 0 = the kernel */
 };
+/* A sender that cannot be told: what a signal says of it was written by himself. */
+#define SIGNALS_ANYBODY (-1)
 #define SIGNALS_NULL { .source = SOURCE_NULL }
 
 int signals_init(struct signals *signals, struct loop *loop, const sigset_t *set, signals_fn *fn);

@@ -382,6 +382,12 @@ static void test_signals(void **state)
 	assert_int_equal(caught[0], 1);
 	assert_int_equal(caught[1], 1);
 	assert_int_equal(signals.sender, getpid());
+	/* What a sender may write himself is not believed. */
+	siginfo_t forged = { .si_signo = SIGUSR1, .si_code = SI_QUEUE };
+	forged.si_pid = 0;
+	assert_int_equal(syscall(SYS_rt_sigqueueinfo, getpid(), SIGUSR1, &forged), 0);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(signals.sender, SIGNALS_ANYBODY);
 	signals_deinit(&signals);
 	/* Still blocked. */
 	raise(SIGUSR1);
