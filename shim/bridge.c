@@ -13,6 +13,7 @@
 
 #include "oci/log.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -363,11 +364,26 @@ int bridge_attach(struct bridge *bridge, int fd)
 	return 0;
 }
 
+/* The agent may have dialled anew before we have read the last of what it said before. */
+static bool is_over(const struct bridge *bridge)
+{
+	struct pollfd end = { .fd = bridge->channel.source.fd, .events = POLLRDHUP };
+
+	return poll(&end, 1, 0) > 0;
+}
+
+/*
+ * In a VM anybody can dial, containers too, and while connections wait to be accepted a VMM whose
+ * thread waits with them serves nobody. So none waits, but the agent's next one for its last one.
+ */
 static int on_connection(struct source *source, uint32_t got)
 {
 	(void)got;
 	struct bridge *bridge = container_of(source, struct bridge, accepting);
 	struct hv_peer peer;
+
+	if (bridge->connected && is_over(bridge))
+		return source_want(source, 0);
 
 	int fd = hv_accept(&bridge->listener, &peer);
 	if (fd < 0) {
@@ -381,12 +397,14 @@ static int on_connection(struct source *source, uint32_t got)
 		close(fd);
 		return 0;
 	}
+	if (bridge->connected) {
+		bridge->listener.refused++;
+		close(fd);
+		return 0;
+	}
 	int r = bridge_attach(bridge, fd);
 	if (r < 0)
 		log_warning("bridge: %s", errno_text(r));
-	else
-		/* The agent has one connection; its next one waits until this one is over. */
-		(void)source_want(source, 0);
 	return 0;
 }
 

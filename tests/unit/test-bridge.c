@@ -374,6 +374,7 @@ static void test_admits_the_agent_only(void **state)
 	};
 	struct fault fault = FAULT_NULL;
 	bool pending;
+	char byte;
 
 	assert_non_null(mkdtemp(directory));
 	snprintf(endpoint.path, sizeof(endpoint.path), "%s/vm", directory);
@@ -388,9 +389,15 @@ static void test_admits_the_agent_only(void **state)
 	agent->fd = hv_connect(&endpoint, NULL, true, &pending);
 	fake_expect(agent, MESSAGE_NEGOTIATE_PROTOCOL);
 	assert_true(agent->bridge.connected);
-	/* The next waits until the first is over. */
+	/* Anybody in the VM can dial: the second is turned away, and does not wait. */
 	fd = hv_connect(&endpoint, NULL, true, &pending);
 	fake_spin(agent);
+	assert_int_equal(read(fd, &byte, 1), 0);
+	assert_true(agent->bridge.connected);
+	assert_int_equal(agent->bridge.listener.refused, 1);
+	close(fd);
+	/* One that comes with the end of the first is the agent's next. */
+	fd = hv_connect(&endpoint, NULL, true, &pending);
 	close(agent->fd);
 	agent->fd = fd;
 	fake_expect(agent, MESSAGE_NEGOTIATE_PROTOCOL);
