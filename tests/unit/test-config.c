@@ -129,6 +129,9 @@ static void test_annotations(void **state)
 	assert_int_equal(config_annotate(&config, "io.hvrun.cpus", "8", &fault), 0);
 	assert_int_equal(config_annotate(&config, "io.hvrun.more", "8", &fault), 0);
 	assert_int_equal(config.qemu.cpus, 1);
+	assert_true(config_allows(&config, "io.hvrun.memory"));
+	assert_false(config_allows(&config, "io.hvrun.cpus"));
+	assert_false(config_allows(&config, "io.hvrun.memor"));
 	config_deinit(&config);
 }
 

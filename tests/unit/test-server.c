@@ -61,10 +61,23 @@ static int pause_partition(struct partition *partition, bool pause, struct parti
 	return 0;
 }
 
+static struct partition_call *resizing;
+
+static int set_memory(struct partition *partition, uint64_t size, struct partition_call *call,
+                      struct fault *fault)
+{
+	(void)partition;
+	if (size > 1000)
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "too much");
+	resizing = call;
+	return 0;
+}
+
 static const struct partition_driver driver = {
 	.name = "fake",
 	.host_pid = host_pid,
 	.pause = pause_partition,
+	.set_memory = set_memory,
 };
 
 static void on_event(struct task *task, const struct control_event *event)
@@ -447,6 +460,32 @@ static void test_pause_vm(void **state)
 	task_died(&fixture->task, "was ended by the test");
 }
 
+static void test_update_vm(void **state)
+{
+	static const struct partition_driver none = { .name = "none" };
+	struct fixture *fixture = *state;
+	cleanup_close int client = dial(fixture);
+	struct fault fault = FAULT_NULL;
+
+	ask(fixture, client, CONTROL_UPDATE, 1, "{\"Vm\":true,\"Memory\":1001}");
+	expect_answer(fixture, client, CONTROL_UPDATE, 1, "too much");
+	ask(fixture, client, CONTROL_UPDATE, 2, "{\"Vm\":true,\"Memory\":1000}");
+	assert_int_equal(told(fixture, client, NULL), 0);
+	struct partition_call *call = take_pointer(resizing);
+	call->answer(call, NULL);
+	expect_answer(fixture, client, CONTROL_UPDATE, 2, "\"Result\":0");
+	ask(fixture, client, CONTROL_UPDATE, 3, "{\"Vm\":true,\"Memory\":1}");
+	fault_set(&fault, -EPIPE, HRESULT_FAIL, "it has ended");
+	call = take_pointer(resizing);
+	call->answer(call, &fault);
+	expect_answer(fixture, client, CONTROL_UPDATE, 3, "it has ended");
+	fixture->partition.driver = &none;
+	ask(fixture, client, CONTROL_UPDATE, 4, "{\"Vm\":true,\"Memory\":1}");
+	expect_answer(fixture, client, CONTROL_UPDATE, 4,
+	              "a partition of kind \\\"none\\\" has no memory that could be changed");
+	fixture->partition.driver = &driver;
+}
+
 /* Of partitions that share nothing; what becomes of the fds is seen by their other ends. */
 static void test_share_refused(void **state)
 {
@@ -522,22 +561,20 @@ static void test_fds(void **state)
 	struct fixture *fixture = *state;
 	cleanup_close int client = dial(fixture);
 	const char *json = "{\"Id\":\"c\",\"Process\":\"{}\",\"StdOut\":true,\"StdErr\":true}";
-	struct channel channel;
-	static const struct channel_ops ops = { 0 };
+	char bytes[FRAME_HEADER + 256];
+	struct frame frame = { CONTROL_EXEC, (uint32_t)(FRAME_HEADER + strlen(json)), 1 };
 	int out[2], err[2];
 	char byte;
 
 	run(fixture, client);
 	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
 	assert_int_equal(pipe2(err, O_CLOEXEC), 0);
-	assert_int_equal(channel_init(&channel, &fixture->agent.loop, dup(client), 65536, 65536,
-	                              &ops), 0);
+	frame_encode(&frame, (uint8_t *)bytes);
+	strcpy(bytes + FRAME_HEADER, json);
 	const int fds[] = { out[1], err[1] };
-	assert_int_equal(channel_send_fds(&channel, CONTROL_EXEC, 1, json, strlen(json), fds, 2),
-	                 0);
+	assert_int_equal(fds_send(client, bytes, frame.size, fds, 2), 0);
 	close(out[1]);
 	close(err[1]);
-	channel_deinit(&channel);
 	fake_expect(&fixture->agent, MESSAGE_EXECUTE_PROCESS);
 	assert_null(strstr(fixture->agent.payload, "\"StdIn\":"));
 	assert_non_null(strstr(fixture->agent.payload, "\"StdOut\":"));
@@ -624,6 +661,7 @@ int main(void)
 		TEST(test_nobody_waits_for_another),
 		TEST(test_vm_process),
 		TEST(test_pause_vm),
+		TEST(test_update_vm),
 		TEST(test_share_refused),
 		TEST(test_client_goes_away),
 		TEST(test_proxy_goes_away),

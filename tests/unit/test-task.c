@@ -72,8 +72,43 @@ static pid_t host_pid(struct partition *partition, uint32_t pid)
 	return pid == ENDED ? 0 : (pid_t)pid + 1000;
 }
 
+static unsigned disks;
+
+static int move_disk(struct partition_call *call)
+{
+	call->answer(call, NULL);
+	return 0;
+}
+
+static int attach_disk(struct partition *partition, int fd, bool read_only,
+                       struct partition_call *call, struct fault *fault)
+{
+	(void)partition;
+	(void)fd;
+	(void)read_only;
+	(void)fault;
+	disks++;
+	return move_disk(call);
+}
+
+static int detach_disk(struct partition *partition, uint32_t lun, struct partition_call *call,
+                       struct fault *fault)
+{
+	(void)partition;
+	(void)lun;
+	(void)fault;
+	disks--;
+	return move_disk(call);
+}
+
+static void stop_partition(struct partition *partition)
+{
+	(void)partition;
+}
+
 static const struct partition_driver driver = {
-	.name = "fake", .visible = true, .host_pid = host_pid,
+	.name = "fake", .visible = true, .host_pid = host_pid, .disk_attach = attach_disk,
+	.disk_detach = detach_disk, .stop = stop_partition,
 };
 
 static void on_event(struct task *task, const struct control_event *event)
@@ -1171,6 +1206,88 @@ static void test_partition_dies_in_deletion(void **state)
 	close_callers(&running.callers);
 }
 
+static void modified(struct fixture *fixture)
+{
+	uint64_t call = fake_expect(agent_of(fixture), MESSAGE_MODIFY_SETTINGS);
+
+	fake_answer(agent_of(fixture), MESSAGE_MODIFY_SETTINGS, call, "{\"Result\":0}");
+}
+
+static void on_image(void *context, const struct fault *fault)
+{
+	assert_null(fault);
+	(*(unsigned *)context)++;
+}
+
+/* Its root is an image: deletion up to the first step that takes it away again. */
+static void delete_with_image(struct fixture *fixture, struct running *running,
+                              struct asker *deleter)
+{
+	struct fault fault = FAULT_NULL;
+	unsigned images = 0;
+
+	run(fixture, running);
+	assert_int_equal(image_new(&fixture->partition, fixture->task.bridge, "c.1",
+	                           agent_of(fixture)->fd, agent_of(fixture)->fd, on_image, &images,
+	                           &running->container->image, &fault), 0);
+	for (int i = 0; i < 3; i++)
+		modified(fixture);
+	assert_int_equal(images, 1);
+	assert_int_equal(disks, 2);
+	fresh(deleter);
+	assert_int_equal(task_delete(running->container, true, &deleter->request, &fault), 0);
+	fake_expect(agent_of(fixture), MESSAGE_SIGNAL_PROCESS);
+	exit_reply(fixture, running->wait, 137, 0, 0);
+	fake_expect(agent_of(fixture), FRAME_END);
+	uint64_t call = fake_expect(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE);
+	fake_answer(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE, call, "{\"Result\":0}");
+}
+
+/* What it has written is on its disk before anybody hears that it is deleted. */
+static void test_delete_with_image(void **state)
+{
+	struct fixture *fixture = *state;
+	struct fault fault = FAULT_NULL;
+	struct running running;
+	struct asker deleter, second;
+
+	delete_with_image(fixture, &running, &deleter);
+	fresh(&second);
+	assert_int_equal(task_delete(running.container, false, &second.request, &fault), 0);
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(deleter.answers + second.answers, 0);
+		assert_ptr_equal(task_find(&fixture->task, "c"), running.container);
+		assert_int_equal(fixture->emptied, 0);
+		modified(fixture);
+	}
+	assert_int_equal(disks, 0);
+	assert_int_equal(deleter.answers, 1);
+	assert_int_equal(second.answers, 1);
+	assert_int_equal(deleter.failed + second.failed, 0);
+	assert_int_equal(deleter.emptied, 1);
+	close_callers(&running.callers);
+}
+
+static void test_partition_dies_with_image(void **state)
+{
+	struct fixture *fixture = *state;
+	struct running running;
+	struct asker deleter;
+
+	delete_with_image(fixture, &running, &deleter);
+	modified(fixture);
+	fake_expect(agent_of(fixture), MESSAGE_MODIFY_SETTINGS);
+	task_died(&fixture->task, "the VM was killed by SIGKILL");
+	assert_int_equal(deleter.answers, 1);
+	assert_false(deleter.failed);
+	assert_null(fixture->task.containers);
+	/* The image hears of it later. */
+	close_fd(&fixture->agent.fd);
+	fake_spin(agent_of(fixture));
+	assert_int_equal(disks, 0);
+	close_callers(&running.callers);
+}
+
 /* A new session: the container lives on, and its end is still noticed. */
 static void test_agent_comes_back(void **state)
 {
@@ -1410,6 +1527,8 @@ int main(void)
 		TEST(test_delete_refused),
 		TEST(test_partition_dies),
 		TEST(test_partition_dies_in_deletion),
+		TEST(test_delete_with_image),
+		TEST(test_partition_dies_with_image),
 		TEST(test_delete_all),
 		TEST(test_agent_comes_back),
 		TEST(test_wait_refused),
