@@ -50,7 +50,7 @@ static void release_processes(struct container *container)
 	}
 }
 
-void container_free(struct container *container)
+static void container_free(struct container *container)
 {
 	struct container **at = &container->agent->containers;
 	while (*at != container)

@@ -86,6 +86,5 @@ void container_exec_exited(struct container *container);
 void container_check_oom(struct container *container);
 /* Sends the exit notification if it is due and somebody listens. */
 void container_tell_exit(struct container *container);
-void container_free(struct container *container);
 /* When the agent ends: kills all of it, waits a second at most, and leaves no cgroup behind. */
 void container_end(struct container *container);

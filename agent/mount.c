@@ -78,7 +78,8 @@ int mount_open_target(struct mount_job *job, mode_t type, int source_fd)
 	return r < 0 ? r : take_fd(&fd);
 }
 
-int mount_place(struct mount_job *job, int mount_fd, int target_fd)
+/* Attaches a mount, and applies the recursive attributes and the propagation. */
+static int place(struct mount_job *job, int mount_fd, int target_fd)
 {
 	int r = mount_attach(mount_fd, target_fd);
 	if (r >= 0)
@@ -131,7 +132,7 @@ static int mount_fs(struct mount_job *job, struct mount_new *new, int target_fd)
 	if (job->options.copy_up)
 		r = copy_up(target_fd, fd);
 	if (r >= 0)
-		r = mount_place(job, fd, target_fd);
+		r = place(job, fd, target_fd);
 	if (r >= 0 && late)
 		r = keep_for_late(job->rootfs, &fd);
 	return r;

@@ -25,11 +25,6 @@ int mount_open_source(struct rootfs *rootfs, size_t index, int *ret_fd, struct f
 /* The destination (O_PATH), made as S_IFDIR or S_IFREG where missing; checked to be no place that
  * must not be mounted on. source_fd: of a bind mount, else -1. */
 int mount_open_target(struct mount_job *job, mode_t type, int source_fd);
-/*
- * Attaches what mount_create() has made, and applies the recursive attributes and the
- * propagation.
- */
-int mount_place(struct mount_job *job, int mount_fd, int target_fd);
 
 /* type "cgroup" (cgroupfs.c). */
 int mount_cgroup(struct mount_job *job);

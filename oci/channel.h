@@ -104,14 +104,10 @@ void channel_deinit(struct channel *channel);
  */
 int channel_send(struct channel *channel, uint32_t type, uint64_t id, const void *payload,
                  size_t size);
-/*
- * Blocking, for short-lived clients before their loop runs: one frame with fds attached. -EBUSY
- * when something is queued.
- */
-int channel_send_fds(struct channel *channel, uint32_t type, uint64_t id, const void *payload,
-                     size_t size, const int *fds, size_t fd_count);
 /* Hands over a received fd in order of arrival, -ENOENT when there is none. */
 int channel_take_fd(struct channel *channel);
+/* For short-lived clients, who have no channel: all the bytes, with fds attached; blocking. */
+int fds_send(int socket_fd, const void *bytes, size_t size, const int *fds, size_t fd_count);
 /* Marks the connection as over; lost() follows from the loop. */
 void channel_fail(struct channel *channel, int error);
 

@@ -12,7 +12,6 @@
 
 #include "oci/channel.h"
 
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -73,68 +72,32 @@ ssize_t channel_receive_bytes(struct channel *channel, void *to, size_t size)
 	return n ? n : -ENODATA;
 }
 
-static ssize_t send_waiting(int fd, const struct msghdr *message)
+int fds_send(int socket_fd, const void *bytes, size_t size, const int *fds, size_t fd_count)
 {
-	for (;;) {
-		ssize_t n = sendmsg(fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n >= 0)
-			return n;
-		struct pollfd poll_fd = { .fd = fd, .events = POLLOUT };
-		if (errno == EAGAIN)
-			(void)poll(&poll_fd, 1, -1);
-		else if (errno != EINTR)
-			return -errno;
-	}
-}
+	union fd_control control = { .bytes = { 0 } };
+	struct iovec vector = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = size };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
 
-static void attach_fds(struct msghdr *message, union fd_control *control, const int *fds,
-                       size_t count)
-{
-	*control = (union fd_control){ .bytes = { 0 } };
-	control->header.cmsg_level = SOL_SOCKET;
-	control->header.cmsg_type = SCM_RIGHTS;
-	control->header.cmsg_len = CMSG_LEN(sizeof(int) * count);
-	memcpy(CMSG_DATA(&control->header), fds, sizeof(int) * count);
-	message->msg_control = control->bytes;
-	message->msg_controllen = CMSG_SPACE(sizeof(int) * count);
-}
-
-int channel_send_fds(struct channel *channel, uint32_t type, uint64_t id, const void *payload,
-                     size_t size, const int *fds, size_t fd_count)
-{
-	union fd_control control;
-	uint8_t header[FRAME_HEADER];
-	struct iovec vectors[2] = {
-		{ .iov_base = header, .iov_len = sizeof(header) },
-		{ .iov_base = (void *)(uintptr_t)payload, .iov_len = size },
-	};
-	struct msghdr message = { .msg_iov = vectors, .msg_iovlen = size ? 2 : 1 };
-
-	if (size > channel->max_out - FRAME_HEADER)
-		return -EMSGSIZE;
 	if (fd_count > CHANNEL_FDS_MAX)
 		return -EINVAL;
-	if (!channel_idle(channel))
-		return -EBUSY;
-	struct frame frame = { type, (uint32_t)(FRAME_HEADER + size), id };
-	frame_encode(&frame, header);
-	channel->frames_out++;
-	if (fd_count)
-		attach_fds(&message, &control, fds, fd_count);
-	while (message.msg_iovlen) {
-		ssize_t n = send_waiting(channel->source.fd, &message);
+	if (fd_count) {
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
+		memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * fd_count);
+		message.msg_control = control.bytes;
+		message.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
+	}
+	while (vector.iov_len) {
+		ssize_t n = sendmsg(socket_fd, &message, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
 		if (n < 0)
-			return (int)n;
-		channel->bytes_out += (uint64_t)n;
+			return -errno;
 		/* The descriptors went with the first byte. */
 		message.msg_controllen = 0;
-		for (; message.msg_iovlen && (size_t)n >= message.msg_iov->iov_len;
-		     message.msg_iov++, message.msg_iovlen--)
-			n -= (ssize_t)message.msg_iov->iov_len;
-		if (message.msg_iovlen) {
-			message.msg_iov->iov_base = (char *)message.msg_iov->iov_base + n;
-			message.msg_iov->iov_len -= (size_t)n;
-		}
+		vector.iov_base = (char *)vector.iov_base + n;
+		vector.iov_len -= (size_t)n;
 	}
 	return 0;
 }

@@ -41,7 +41,7 @@ static const struct json_field oci_state_fields[] = {
 	JSON_FIELD(struct oci_state, annotations, "annotations", str_map),
 	{ NULL },
 };
-const struct json_type oci_state_type = JSON_TYPE(struct oci_state, oci_state_fields);
+static const struct json_type oci_state_type = JSON_TYPE(struct oci_state, oci_state_fields);
 
 char **str_list_vector(const struct str_list *list, const char *more)
 {

@@ -18,7 +18,6 @@ struct oci_state {
 	const char *bundle;
 	struct str_map annotations;
 };
-extern const struct json_type oci_state_type;
 
 /*
  * Runs one hook to its end, with nothing of ours but its args, its env and the state; over its

@@ -111,7 +111,6 @@ extern const struct json_codec
 	json_object,    /* an embedded struct, absent when all of it is; .of = struct json_type */
 	json_pointer,   /* struct x *, NULL = absent; .of = struct json_type */
 	json_list,      /* LIST(struct x); .of = struct json_type */
-	json_i64_list,  /* LIST(int64_t) */
 	json_u32_list,  /* LIST(uint32_t) */
 	json_nested,    /* struct x *: a document inside a string; .of = struct json_type */
 	json_any,       /* struct json: kept as a tree */
@@ -136,7 +135,6 @@ extern const struct json_codec
 #define JSON_HOLDS_object(member) (sizeof(member) > 0)
 #define JSON_HOLDS_pointer(member) (sizeof(*(member)) > 0)
 #define JSON_HOLDS_list(member) (JSON_IS((member).count, size_t) && sizeof(*(member).item) > 0)
-#define JSON_HOLDS_i64_list(member) JSON_IS((member).item, int64_t *)
 #define JSON_HOLDS_u32_list(member) JSON_IS((member).item, uint32_t *)
 #define JSON_HOLDS_nested(member) (sizeof(*(member)) > 0)
 #define JSON_HOLDS_any(member) JSON_IS(member, struct json)

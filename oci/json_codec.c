@@ -413,7 +413,6 @@ static size_t item_size(const struct json_field *field)
 
 LIST_CODEC(list, object, item_size(field));
 LIST_CODEC(str_list, str, sizeof(const char *));
-LIST_CODEC(i64_list, i64, sizeof(int64_t));
 LIST_CODEC(u32_list, u32, sizeof(uint32_t));
 
 /* --- documents inside strings, and trees --- */

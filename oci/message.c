@@ -172,7 +172,7 @@ static const struct json_field container_config_fields[] = {
 	JSON_FIELD(struct container_config, hold, "Hold", bool),
 	{ NULL },
 };
-const struct json_type container_config_type =
+static const struct json_type container_config_type =
 	JSON_TYPE(struct container_config, container_config_fields);
 
 static const struct json_field create_request_fields[] = {
@@ -181,7 +181,7 @@ static const struct json_field create_request_fields[] = {
 	           JSON_REQUIRED, &container_config_type),
 	{ NULL },
 };
-const struct json_type create_request_type =
+static const struct json_type create_request_type =
 	JSON_TYPE(struct create_request, create_request_fields);
 
 static const struct json_field create_reply_fields[] = {

@@ -126,7 +126,6 @@ struct create_request {
 	struct request_base base;
 	struct container_config *container_config;
 };
-extern const struct json_type container_config_type, create_request_type;
 struct create_reply {
 	struct reply_base base;
 	uint32_t selected_protocol_version;

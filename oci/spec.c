@@ -188,7 +188,7 @@ static const struct json_field hook_fields[] = {
 	SPEC_FIELD(struct oci_hook, timeout, "timeout", opt_i64_range, 0, &seconds),
 	{ NULL },
 };
-const struct json_type oci_hook_type = JSON_TYPE(struct oci_hook, hook_fields);
+static const struct json_type oci_hook_type = JSON_TYPE(struct oci_hook, hook_fields);
 
 #define HOOKS(member, name) JSON_FIELD(struct oci_hooks, member, name, list, 0, &oci_hook_type)
 static const struct json_field hooks_fields[] = {

@@ -263,7 +263,7 @@ struct oci_spec {
 	struct json windows;
 };
 
-extern const struct json_type oci_spec_type, oci_process_type, oci_resources_type, oci_hook_type;
+extern const struct json_type oci_spec_type, oci_process_type, oci_resources_type;
 
 /*
  * Decodes and checks a config.json for creation: besides the tables, `ociVersion` must be 1.x,

@@ -7,9 +7,9 @@
 
 #include "shim/client.h"
 
+#include "oci/channel.h"
 #include "shim/sandbox.h"
 
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <time.h>
@@ -124,36 +124,6 @@ bool client_lost(int error)
 	return error == -ECONNREFUSED || error == -ECONNRESET || error == -EPIPE;
 }
 
-static int send_all(int fd, const char *bytes, size_t size, const int *fds, size_t fd_count)
-{
-	while (size) {
-		struct iovec iov = { .iov_base = (char *)bytes, .iov_len = size };
-		struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
-		union {
-			struct cmsghdr align;
-			char space[CMSG_SPACE(sizeof(int) * 4)];
-		} control = { 0 };
-		if (fd_count) {
-			message.msg_control = control.space;
-			message.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
-			struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-			header->cmsg_level = SOL_SOCKET;
-			header->cmsg_type = SCM_RIGHTS;
-			header->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
-			memcpy(CMSG_DATA(header), fds, sizeof(int) * fd_count);
-		}
-		ssize_t n = sendmsg(fd, &message, MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		bytes += n;
-		size -= (size_t)n;
-		fd_count = 0;
-	}
-	return 0;
-}
-
 static int lost(struct fault *fault, int error)
 {
 	if (error == -EAGAIN)
@@ -177,7 +147,7 @@ int client_send(struct client *client, enum control_type type,
 	}
 	frame.size = (uint32_t)buf_length(&out);
 	frame_encode(&frame, (uint8_t *)out.data + out.start);
-	error = send_all(client->fd, buf_head(&out), buf_length(&out), fds, fd_count);
+	error = fds_send(client->fd, buf_head(&out), buf_length(&out), fds, fd_count);
 	buf_deinit(&out);
 	return error < 0 ? lost(fault, error) : 0;
 }

@@ -49,12 +49,6 @@ static void unlist(struct qmp *qmp, struct qmp_call *call)
 	call->next = NULL;
 }
 
-void qmp_forget(struct qmp *qmp, struct qmp_call *call)
-{
-	unlist(qmp, call);
-	call->answer = NULL;
-}
-
 static void lost(struct qmp *qmp, const char *why)
 {
 	struct fault fault = FAULT_NULL;

@@ -55,7 +55,5 @@ void qmp_deinit(struct qmp *qmp);
  */
 int qmp_send(struct qmp *qmp, struct qmp_call *call, const char *command, const char *arguments,
              int fd, qmp_answer_fn *answer, struct fault *fault);
-/* The answer is of no interest any more; the call may go. */
-void qmp_forget(struct qmp *qmp, struct qmp_call *call);
 /* The text of a member, or "" where there is none. */
 const char *qmp_text(const struct json *object, const char *name);

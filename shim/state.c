@@ -41,7 +41,7 @@ static const struct json_field container_fields[] = {
 	JSON_FIELD(struct container_record, oci_version, "OciVersion", str),
 	{ NULL },
 };
-const struct json_type container_record_type =
+static const struct json_type container_record_type =
 	JSON_TYPE(struct container_record, container_fields);
 
 static const struct json_field partition_fields[] = {
@@ -52,7 +52,7 @@ static const struct json_field partition_fields[] = {
 	JSON_FIELD(struct partition_record, agent_start_time, "AgentStartTime", u64),
 	{ NULL },
 };
-const struct json_type partition_record_type =
+static const struct json_type partition_record_type =
 	JSON_TYPE(struct partition_record, partition_fields);
 
 /* The root */

@@ -38,7 +38,6 @@ struct partition_record {
 	uint32_t agent_pid;
 	uint64_t agent_start_time;
 };
-extern const struct json_type container_record_type, partition_record_type;
 
 struct state {
 	char *root;     /* owned */

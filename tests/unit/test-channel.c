@@ -408,19 +408,25 @@ static bool same_file(int a, int b)
 	return x.st_ino == y.st_ino && x.st_dev == y.st_dev;
 }
 
+/* A frame of zeros. */
+static int send_fds(int fd, size_t size, const int *fds, size_t count)
+{
+	cleanup_free uint8_t *bytes = calloc(1, FRAME_HEADER + size);
+	struct frame frame = { 0x10100101, (uint32_t)(FRAME_HEADER + size), 1 };
+	assert_non_null(bytes);
+	frame_encode(&frame, bytes);
+	return fds_send(fd, bytes, FRAME_HEADER + size, fds, count);
+}
+
 static void test_fds(void **state)
 {
 	struct fixture *fixture = *state;
-	struct channel sender = CHANNEL_NULL;
-	static const struct channel_ops none = { .message = on_message };
 	int files[CHANNEL_FDS_MAX];
 	for (size_t i = 0; i < CHANNEL_FDS_MAX; i++)
 		files[i] = memfd_create("file", MFD_CLOEXEC);
-	assert_int_equal(channel_init(&sender, &fixture->loop, take_fd(&fixture->peer), MAX_IN,
-	                              MAX_IN, &none), 0);
 	assert_int_equal(channel_take_fd(&fixture->channel), -ENOENT);
-	assert_int_equal(channel_send_fds(&sender, 0x10100101, 1, "{}", 2, files, 5), -EINVAL);
-	assert_int_equal(channel_send_fds(&sender, 0x10100101, 1, "{}", 2, files, 3), 0);
+	assert_int_equal(send_fds(fixture->peer, 2, files, CHANNEL_FDS_MAX + 1), -EINVAL);
+	assert_int_equal(send_fds(fixture->peer, 2, files, 3), 0);
 	run(fixture, 2);
 	for (size_t i = 0; i < 3; i++) {
 		cleanup_close int fd = channel_take_fd(&fixture->channel);
@@ -430,31 +436,25 @@ static void test_fds(void **state)
 	assert_int_equal(channel_take_fd(&fixture->channel), -ENOENT);
 	/* Nobody takes these: four are kept, the rest is closed, and valgrind counts. */
 	for (size_t i = 0; i < 3; i++)
-		assert_int_equal(channel_send_fds(&sender, 0x10100101, 1, NULL, 0, files, 3), 0);
+		assert_int_equal(send_fds(fixture->peer, 0, files, 3), 0);
 	run(fixture, 3);
 	assert_int_equal(fixture->count, 4);
 	assert_int_equal(fixture->channel.fd_count, CHANNEL_FDS_MAX);
-	channel_deinit(&sender);
 	for (size_t i = 0; i < CHANNEL_FDS_MAX; i++)
 		close(files[i]);
 }
 
-/* channel_send_fds() waits where channel_send() would queue. */
+/* fds_send() waits where channel_send() would queue. */
 static void test_fds_blocking(void **state)
 {
 	struct fixture *fixture = *state;
-	static char payload[3u << 20];
-	size_t size = sizeof(payload);
-	struct channel sender = CHANNEL_NULL;
+	size_t size = 3u << 20;
 	int fd = fixture->peer;
 	pid_t child = fork();
 	if (child == 0) {
-		static const struct channel_ops none = { .message = on_message };
 		alarm(30);
-		int r = channel_init(&sender, &fixture->loop, fd, MAX_IN, FRAME_HOST_MAX, &none);
-		if (r == 0)
-			r = channel_send_fds(&sender, 0x10100101, 5, payload, size, &fd, 1);
-		_exit(r == 0 ? 0 : 1);
+		fcntl(fd, F_SETFL, 0);
+		_exit(send_fds(fd, size, &fd, 1) == 0 ? 0 : 1);
 	}
 	assert_true(child > 0);
 	fixture->channel.max_in = FRAME_HOST_MAX;
