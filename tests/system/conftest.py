@@ -175,6 +175,8 @@ def hv(request, driver, vm, place):
     files = runtime.leftovers()
     for path in sorted(runtime.root.rglob("agent.log")) if runtime.root.exists() else []:
         print(path, path.read_text(errors="replace")[-4000:])
+    if left and vm:
+        vm.stop()
     assert not left, f"cannot be deleted: {left}"
     assert not files, f"left below --root: {files}"
     if vm:

@@ -59,7 +59,7 @@ class Hvrun:
 
     def words(self, *args, options=()):
         driver = ["--partition", self.driver] if self.driver != "local" else []
-        if self.is_shared() and args[0] in ("run", "create") and "--pod" not in args:
+        if self.is_shared() and args[:1] in (("run",), ("create",)) and "--pod" not in args:
             args = (args[0], "--pod", self.shared.base, *args[1:])
         return [HVRUN, "--root", str(self.root), *driver, *map(str, options), *map(str, args)]
 
@@ -178,6 +178,10 @@ class Hvrun:
 
     def agent_pid(self, cid):
         return self.partition(cid)["AgentPid"]
+
+    def agent_pid_there(self, cid):
+        """As `outside` sees it."""
+        return 1 if self.in_vm else self.agent_pid(cid)
 
     def init_pid(self, cid):
         """The container's init, as this test sees it; in a VM, as the VM does."""

@@ -16,15 +16,31 @@ import watch
 # Tests of hvrun, which are run with every driver. The others are about an agent alone.
 OF_HVRUN = ("test_cli", "test_clients", "test_host_review", "test_mount_namespace", "test_shares",
             "test_soak", "test_spec", "test_spec_members", "test_terminal")
-OF_VMS = ("test_vm",)
+OF_VMS = ("test_vm", "test_vm_scratch")
 
 # Tests that are about partitions. "file::test", or with its parameters.
 OWN = {
+    "test_cli::test_death",
+    "test_cli::test_death_and_a_new_container_of_the_same_name",
+    "test_cli::test_list",
     "test_cli::test_long_root",
+    "test_cli::test_pod",
+    "test_cli::test_pod_by_annotations",
+    "test_cli::test_sandbox_process_ends_with_its_last_container",
+    "test_cli::test_state_directory_is_private",
+    "test_cli::test_terminate_the_sandbox_process",
+    "test_terminal::test_restored_when_the_sandbox_process_dies",
 }
 
 # Tests that make no sense with a VM, each with the fact that makes it so.
 NOT_IN_A_VM = {
+    "test_cli::test_agent_that_cannot_start": "a VM's agent is in its image; see test_vm.py for its parts",
+    "test_mount_namespace::test_root_of_the_agent": "the path / is the host's, not the VM's",
+    "test_mount_namespace::test_terminal_of_the_agent": "the path / is the host's, not the VM's",
+    "test_mount_namespace::test_mounts_in_a_joined_namespace[what4-stat -c %u:%g /mnt/only-500:500]":
+        "Linux 6.1 maps no ids on virtiofs",
+    "test_mount_namespace::test_the_joined_container_goes_first":
+        "what a container has of the host goes with it, also for those who have joined it",
     "test_spec::test_exec_cpu_affinity": "the shared VM has one CPU; test_vm.py has one with two",
     "test_spec::test_id_mapped_mount": "Linux 6.1 maps no ids on virtiofs",
     "test_spec::test_namespace_by_path[network]":
@@ -43,7 +59,9 @@ def names(item):
 
 def belongs(item, driver):
     module = item.module.__name__
-    return module not in OF_VMS if driver == "local" else module in OF_HVRUN + OF_VMS
+    if driver == "local":
+        return module not in OF_VMS
+    return module in OF_HVRUN + OF_VMS and "agent" not in item.fixturenames
 
 
 def needs_its_own(item):
@@ -119,19 +137,23 @@ class SharedVM:
             [f"no longer in the VM: {line}" for line in self.before if line not in now]
 
     def stop(self):
-        """Everything of it; what cannot be removed."""
+        """The end of it, by force if need be; what cannot be removed."""
         if not self.pids:
             return []
-        result = self.hv.run("delete", "--force", self.base, status=None, timeout=30)
+        result = self.hv.run("delete", "--force", self.base, status=None, timeout=6)
+        kept, self.pids = self.pids, set()
         watch.keep(set())
         try:
-            watch.eventually(lambda: not watch.adopted(), 5)
+            watch.eventually(lambda: not watch.adopted(), 1)
         except TimeoutError:
             pass
-        left = [watch.describe(pid) for pid in watch.adopted()]
+        left = [watch.describe(pid) for pid in kept if watch.stat(pid)]
+        watch.kill(kept)
+        watch.eventually(lambda: not any(watch.stat(pid) for pid in kept), 2)
+        if left:
+            for cid in self.hv.run("list", "-q").stdout.split():
+                self.hv.run("delete", "--force", cid, status=None)
         left += [name for name in self.names() if name not in ("containers", "partitions", "kvm")]
-        watch.kill(watch.adopted())
-        self.pids = set()
         return left + ([repr(result)] if result.returncode else [])
 
     def close(self):

@@ -558,6 +558,33 @@ def kills(world, count=300):
             f"nothing left behind")
 
 
+def vms(world, count=30):
+    """VMs, one after another: what does each leave behind?"""
+    hv = hvrun.Hvrun(world.hv.place, "qemu")
+    spec = container.config("true", rootfs=world.rootfs)
+    (world.path / "config.json").write_text(hvrun.json.dumps(spec))
+    before, times = None, []
+    for n in range(count):
+        began = time.monotonic()
+        process = world.start(*hv.words("run", "--bundle", world.path, f"{world.token}-vm{n}"),
+                              stderr=subprocess.PIPE)
+        text = process.stderr.read().decode()
+        process.stderr.close()
+        assert world.end(process, 60) == 0, text
+        times.append(time.monotonic() - began)
+        watch.eventually(lambda: not world.adopted(), 2)
+        files = sorted(str(path) for path in hv.root.rglob("*"))
+        state = (files, watch.mounts(), sorted(watch.fds("self")), watch.cgroups(world.token))
+        assert before in (None, state), f"after VM {n}: {before} became {state}"
+        before = state
+    return f"{count} VMs in {sum(times):.1f} s, {milliseconds(statistics.median(times))} each; nothing left behind"
+
+
+def can_start_vms():
+    guest = pathlib.Path(os.environ.get("HVRUN_GUEST") or hvrun.BUILD / "guest")
+    return (guest / "hvrun-guest.img").exists() and bool(shutil.which("qemu-system-x86_64"))
+
+
 # name -> the function, its size, the smallest size that makes sense
 SOAKS = {
     "burst": (burst, 100, 20),
@@ -566,6 +593,7 @@ SOAKS = {
     "runs": (runs, 10000, 40),
     "stdin": (stdin, 10 * 1000 ** 3, 50 * 1000 ** 2),
     "kills": (kills, 300, 20),
+    "vms": (vms, 30, 3),
 }
 
 
@@ -628,6 +656,11 @@ def main():
     failed = False
     for name in options.name or SOAKS:
         soak, full, least = SOAKS[name]
+        if name == "vms" and not can_start_vms():
+            print("vms: FAILED: no guest; see contrib/guest-image" if options.name else
+                  "vms: left out, for there is no guest; see contrib/guest-image", flush=True)
+            failed |= bool(options.name)
+            continue
         size = max(least, round(full * options.scale))
         if name == "stdin" and options.size:
             size = round(options.size)

@@ -209,7 +209,7 @@ def test_run_pid_file_and_signals(hv, rootfs):
 def test_run_detached(hv, rootfs):
     cid = hv.background(sh("echo out; echo err >&2; sleep 100", rootfs=rootfs))
     assert hv.status(cid) == "running"
-    assert hv.run("logs", cid).stdout == "out\n"
+    watch.eventually(lambda: hv.run("logs", cid).stdout == "out\n")
     hv.fails("delete", cid)
     hv.run("kill", cid, "KILL")
     hv.wait_status(cid, "stopped")
@@ -409,7 +409,8 @@ def test_kill_of_the_proxy_kills_the_container(hv, rootfs):
     init = hv.init_pid(cid)
     os.kill(hv.pid(cid), signal.SIGKILL)
     assert watch.exit_status(hv.pid(cid)) == -9
-    watch.eventually(lambda: not watch.alive(init), 1)
+    if not hv.in_vm:
+        watch.eventually(lambda: not watch.alive(init), 1)
     hv.wait_status(cid, "stopped", 1)
     assert "container not running" in hv.fails("kill", cid)
     hv.run("delete", cid)
@@ -600,7 +601,7 @@ def test_exec_is_fast(hv, box):
     begin = time.monotonic()
     for _ in range(50):
         hv.run("exec", box, "true")
-    assert (time.monotonic() - begin) / 50 < 0.1
+    assert (time.monotonic() - begin) / 50 < 0.1 * watch.PATIENCE
 
 
 # ps, pause, update, stats, events
@@ -610,10 +611,13 @@ def test_ps(hv, box):
     hv.run("exec", "-d", box, "sleep", "777")
     pids = hv.run("ps", "--format", "json", box).json()
     assert len(pids) == 2 and all(isinstance(pid, int) for pid in pids)
-    for pid in pids:        # on the local partition the host sees them
-        assert b"sleep" in open(f"/proc/{pid}/cmdline", "rb").read()
+    for pid in pids:
+        assert "sleep" in hv.outside("cat", f"/proc/{pid}/cmdline")
     table = hv.run("ps", box).stdout
     assert "PID" in table.splitlines()[0] and len(table.splitlines()) == 3
+    if hv.in_vm:        # whose ps(1) nobody has asked
+        assert [line.split()[0] for line in table.splitlines()[1:]] == [str(pid) for pid in sorted(pids)]
+        return
     assert "sleep 777" in table
     own = hv.run("ps", box, "-eo", "pid,comm").stdout.splitlines()
     assert own[0].split() == ["PID", "COMMAND"] and len(own) == 3
@@ -939,8 +943,7 @@ def test_bad_bundles(hv, rootfs, kind, text):
         cid = hv.new_id()
         assert text in hv.fails(*verb, "-b", path, cid)
         assert hv.list() == []
-        assert not list((hv.root / "partitions").iterdir()) or \
-            watch.eventually(lambda: not list((hv.root / "partitions").iterdir()), 2)
+        watch.eventually(lambda: not hv.partitions(), 2)
 
 
 def test_program_that_does_not_exist(hv, rootfs):
@@ -999,7 +1002,7 @@ def test_pod(hv, rootfs):
     third = hv.create(config("sleep", "1000", rootfs=rootfs), "--pod", first)
     hv.run("start", third)
     assert {entry["id"] for entry in hv.list()} == {first, second, third}
-    assert [p.name for p in (hv.root / "partitions").iterdir()] == [first]
+    assert hv.partitions() == [first]
     assert hv.run("exec", second, "echo", "two").stdout == "two\n"
     # The partition lives as long as any of its containers.
     hv.run("delete", "-f", first)
@@ -1007,7 +1010,7 @@ def test_pod(hv, rootfs):
     assert hv.status(second) == "running"
     hv.run("delete", "-f", second)
     hv.run("delete", "-f", third)
-    watch.eventually(lambda: not list((hv.root / "partitions").iterdir()), 2)
+    watch.eventually(lambda: not hv.partitions(), 2)
     assert "does not exist" in hv.fails("run", "--pod", "nobody", "-b",
                                         hv.bundle(config("true", rootfs=rootfs)), hv.new_id())
 
@@ -1019,7 +1022,7 @@ def test_pod_by_annotations(hv, rootfs):
     spec["annotations"] = {"io.kubernetes.cri.container-type": "container",
                            "io.kubernetes.cri.sandbox-id": sandbox}
     hv.background(spec)
-    assert [p.name for p in (hv.root / "partitions").iterdir()] == [sandbox]
+    assert hv.partitions() == [sandbox]
 
 
 def test_many_containers(hv, rootfs):
@@ -1063,7 +1066,10 @@ def test_death(hv, rootfs, victim):
     waiting = waiters(hv, cid)
     time.sleep(0.3)
     pid = {"init": hv.init_pid, "agent": hv.agent_pid, "sandbox": hv.sandbox_pid}[victim](cid)
-    os.kill(pid, signal.SIGKILL)
+    if victim == "init":
+        hv.outside("kill", "-9", str(pid))
+    else:
+        os.kill(pid, signal.SIGKILL)
     begin = time.monotonic()
     if victim != "init":
         waiting.append(foreground)
@@ -1113,6 +1119,8 @@ def test_terminate_the_sandbox_process(hv, rootfs):
 
 def test_state_directory_is_private(hv, box):
     for path in [hv.root] + list(hv.root.rglob("*")):
+        if path.parent.name == "vsock":
+            continue    # in a directory of the socket device's user, who makes it
         mode = path.lstat().st_mode
         if stat.S_ISDIR(mode) or stat.S_ISSOCK(mode):
             assert not mode & 0o077, f"{path} {mode:o}"

@@ -362,7 +362,8 @@ def test_mount_point(hv, own_rootfs, host, what, script, expected):
     assert not os.path.exists("/usr/x")
 
 
-BELOW = "awk '$5 == \"/mnt/below\" {print $6}' /proc/self/mountinfo"
+# Of the last mount there: a VM sees the host's mounts as one file system.
+BELOW = "awk '$5 ~ \"^/mnt\" {o = $6} END {print o}' /proc/self/mountinfo"
 
 
 @pytest.mark.parametrize("options, script, expected", [
@@ -375,13 +376,11 @@ BELOW = "awk '$5 == \"/mnt/below\" {print $6}' /proc/self/mountinfo"
     case(["rbind", "rnoatime"], BELOW, "rw,noatime", id="rnoatime"),
 ])
 def test_recursive_bind(hv, rootfs, tree, options, script, expected):
-    """virtiofs mounts what is below when it is first used."""
-    script = f"ls /mnt/below >/dev/null; {script}"
     check(hv, rootfs, bind(*options, source="{place}/tree"), script, expected)
 
 
 def test_read_only_is_not_recursive(hv, rootfs, tree):
-    """Or is, where a mount below gets the options of the one above when it is first used."""
+    """Or is, where what is mounted below is part of the same file system."""
     result = inside(hv, rootfs, bind("rbind", "ro", source="{place}/tree"), "touch /mnt/below/x 2>&1; true")
     assert result.stdout == ("touch: /mnt/below/x: Read-only file system\n" if hv.in_vm else "")
 
