@@ -33,13 +33,15 @@ static const struct option_row kill_rows[] = {
 	{ NULL },
 };
 
-/* Signal 0 reaches nobody: it asks whether there is somebody. On the bridge 0 would mean SIGKILL. */
+/* Signal 0 reaches nobody: it asks whether there is somebody. On the bridge 0 would mean
+ * SIGKILL. */
 static int probe(struct cli *cli, const char *id, struct fault *fault)
 {
 	struct view view;
 	int error = view_open(&view, &cli->state, id, ANSWER_LIMIT, fault);
 	if (!error && view_stopped(&view))
-		error = fault_set(fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING, "container not running");
+		error = fault_set(fault, -ESRCH, HRESULT_CONTAINER_NOT_RUNNING,
+		                  "container not running");
 	view_close(&view);
 	return error;
 }
@@ -102,9 +104,9 @@ struct update_options {
 		rt_runtime, weight, pids;
 };
 #define AT(member) offsetof(struct update_options, member)
-static const struct option_row update_rows[] = {
+	  "the VM of that container, or that partition; only its --memory" },
 	{ "vm", 0, OPTION_FLAG, AT(vm), NULL,
-	  "the whole VM of that container, or of that partition; only its --memory" },
+	  "the whole VM of that container or partition; only its --memory" },
 	{ "resources", 'r', OPTION_STRING, AT(file), "FILE",
 	  "linux.resources in JSON; - reads standard input" },
 	{ "memory", 'm', OPTION_NUMBER, AT(memory), "BYTES", "memory limit; -1: none" },
