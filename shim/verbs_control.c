@@ -104,9 +104,9 @@ struct update_options {
 		rt_runtime, weight, pids;
 };
 #define AT(member) offsetof(struct update_options, member)
-	  "the VM of that container, or that partition; only its --memory" },
+static const struct option_row update_rows[] = {
 	{ "vm", 0, OPTION_FLAG, AT(vm), NULL,
-	  "the whole VM of that container or partition; only its --memory" },
+	  "the VM of that container, or that partition; only its --memory" },
 	{ "resources", 'r', OPTION_STRING, AT(file), "FILE",
 	  "linux.resources in JSON; - reads standard input" },
 	{ "memory", 'm', OPTION_NUMBER, AT(memory), "BYTES", "memory limit; -1: none" },
