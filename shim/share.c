@@ -107,10 +107,15 @@ static int open_clone(const char *path, bool recursive, struct stat *ret_stat)
 	return sys_open_tree(fd, OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0));
 }
 
+/*
+ * Device nodes and set-user-ID programs are the guest's kernel's affair. Here a guest must not have
+ * the use of them whatever its files say, not even by mistake of the daemon that opens them.
+ */
 static int set_attributes(int fd, bool readonly, bool follows)
 {
 	const struct mount_attr attributes = {
-		.attr_set = readonly ? MOUNT_ATTR_RDONLY : 0,
+		.attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID |
+		            (readonly ? MOUNT_ATTR_RDONLY : 0),
 		.propagation = follows ? MS_SLAVE : MS_PRIVATE,
 	};
 	return sys_mount_setattr(fd, AT_RECURSIVE, &attributes);
