@@ -137,20 +137,32 @@ static void drop_rights(const struct daemon_plan *plan)
 		launch_fail("no new privileges");
 }
 
-static _Noreturn void child(const struct daemon_plan *plan, int out_fd, int error_fd,
-                            const int *reader_fds)
+/* A program in somebody's home is not to be reached by a path for its user. */
+static _Noreturn void execute(const struct daemon_plan *plan, int program_fd)
 {
 	static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	static char *const environment[] = { path, NULL };
+	char *const *args = (char *const *)(uintptr_t)plan->args;
 
+	execve(args[0], args, environment);
+	if (errno == EACCES && program_fd >= 0) {
+		execveat(program_fd, "", args, environment, AT_EMPTY_PATH);
+		errno = EACCES;
+	}
+	launch_fail(args[0]);
+}
+
+static _Noreturn void child(const struct daemon_plan *plan, int out_fd, int error_fd,
+                            const int *reader_fds)
+{
 	launch_stdio(out_fd, error_fd, reader_fds);
 	launch_clean();
 	make_view(plan);
+	int program_fd = open(plan->args[0], O_PATH | O_CLOEXEC);
 	drop_rights(plan);
 	launch_bind();
 	launch_keep(plan->fds);
-	execve(plan->args[0], (char *const *)(uintptr_t)plan->args, environment);
-	launch_fail(plan->args[0]);
+	execute(plan, program_fd);
 }
 
 /* Its words */

@@ -24,6 +24,16 @@
 
 #define READY_MAX 8192
 
+/* The sandbox process is in another directory. */
+static void keep_guest(void)
+{
+	const char *guest = getenv("HVRUN_GUEST");
+	cleanup_free char *path = guest && *guest != '/' ? realpath(guest, NULL) : NULL;
+
+	if (path)
+		(void)setenv("HVRUN_GUEST", path, 1);
+}
+
 static _Noreturn void child(char *const *args, int ready_fd)
 {
 	sigset_t none;
@@ -31,6 +41,7 @@ static _Noreturn void child(char *const *args, int ready_fd)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
+	keep_guest();
 	if (fcntl(ready_fd, F_SETFD, 0) == 0)
 		execv("/proc/self/exe", args);
 	dprintf(ready_fd, "exec: %s\n", errno_text(errno));
