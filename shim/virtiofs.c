@@ -19,6 +19,7 @@
 #include <linux/capability.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -57,6 +58,13 @@ int virtiofs_prepare(struct virtiofs *share, struct partition *partition, struct
 
 	if (r < 0)
 		return fault_errno(fault, r, "share");
+	if (geteuid())
+		return fault_set(fault, -EPERM, HRESULT_FAIL, "a qemu partition needs root, who "
+		                 "alone can share files with a VM and keep their owners");
+	/* One of the two programs has a way to say it, but not the same as the other. */
+	if (strpbrk(path, ",\\"))
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+		                 "share: \"%s\" has a character that virtiofsd does not take", path);
 	if (mkdir(path, 0700) < 0 || unshare(CLONE_NEWNS) < 0 ||
 	    mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ||
 	    mount("hvrun", path, "tmpfs", MS_NOSUID | MS_NODEV, SHARE_OPTIONS) < 0)
