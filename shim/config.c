@@ -159,7 +159,8 @@ static int check(const struct config *config, struct fault *fault)
 		                 "qemu.user: must not be root");
 	if (qemu->kernel_arguments && !arguments_are_clean(qemu->kernel_arguments))
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 "qemu.kernelArguments: must not hold \"--\" or control characters");
+		                 "qemu.kernelArguments: must not hold \"--\" or control "
+		                 "characters");
 	return 0;
 }
 

@@ -35,7 +35,7 @@ enum control_type {
 	CONTROL_EVENTS = 0x1F200F01,
 	CONTROL_DUMP = 0x1F201001,      /* a state dump of sandbox and agent, for people */
 	CONTROL_SHUTDOWN = 0x1F201101,  /* ends a partition without containers, or with Force */
-	CONTROL_CONTINUE = 0x1F201201,  /* for one created with Hold, when the host's hooks have run */
+	CONTROL_CONTINUE = 0x1F201201,  /* for one created with Hold, after the host's hooks */
 	CONTROL_SHARE = 0x1F201301,     /* of the container that this client creates next; an fd */
 	CONTROL_IMAGE = 0x1F201401,     /* its root as a file: an fd, or two with its scratch */
 	CONTROL_EVENT = 0x3F200F01,

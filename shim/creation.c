@@ -79,7 +79,8 @@ static int save_process(int directory, const struct oci_process *process)
 	struct buf text = BUF(CONFIG_ENCODED_MAX);
 	int error = json_encode(&oci_process_type, process, &text, false);
 	if (!error)
-		error = state_write_file(directory, PROCESS_FILE, buf_head(&text), buf_length(&text));
+		error = state_write_file(directory, PROCESS_FILE, buf_head(&text),
+		                         buf_length(&text));
 	buf_deinit(&text);
 	return error;
 }
@@ -157,7 +158,8 @@ static int save(struct creation *creation, struct fault *fault)
 		error = save_process(creation->directory, bundle->spec.process);
 	if (!error)
 		error = state_container_save(creation->directory, record);
-	return error < 0 ? fault_errno(fault, error, "saving the state of container \"%s\"", creation->id)
+	return error < 0 ? fault_errno(fault, error, "saving the state of container \"%s\"",
+	                               creation->id)
 	                 : 0;
 }
 
@@ -200,7 +202,8 @@ static int connect_partition(struct creation *creation, struct fault *fault)
 	error = client_connect(&creation->client, &cli->state, creation->partition, fault);
 	if (error == -ENOENT || error == -ECONNREFUSED)
 		return fault_set(fault, error, HRESULT_FAIL,
-		                 "the sandbox process of partition \"%s\" is gone", creation->partition);
+		                 "the sandbox process of partition \"%s\" is gone",
+		                 creation->partition);
 	return !error && existed ? check_own(creation, fault) : error;
 }
 
@@ -350,7 +353,8 @@ void creation_undo(struct creation *creation)
 	const struct control_request deletion = { .id = creation->id, .force = true };
 	const struct control_request shutdown = { .id = "" };
 	struct fault ignored;
-	if (creation->directory < 0 || !state_container_is(state, creation->id, creation->directory))
+	if (creation->directory < 0 ||
+	    !state_container_is(state, creation->id, creation->directory))
 		return;
 	bool own = !creation->joins;
 	int error = 0;
@@ -366,7 +370,7 @@ void creation_undo(struct creation *creation)
 	} else if (own) {
 		error = client_call(&creation->client, CONTROL_SHUTDOWN, &shutdown, NULL, 0, NULL,
 		                    &ignored);
-		/* Who looks after the failure finds nothing, not even a partition that is ending. */
+		/* Who looks after the failure finds nothing, not even an ending partition. */
 		error = error ? error : -ECONNRESET;
 	}
 	if (client_lost(error))
@@ -388,9 +392,9 @@ int creation_make(struct creation *creation, bool run, struct fault *fault)
 	if (!error)
 		error = check_options(creation, run, fault);
 	if (!error)
-		error = pod_find_partition(&creation->cli->state, options->pod, &creation->bundle.spec,
-		                           &creation->arena, &creation->partition, &creation->joins,
-		                           fault);
+		error = pod_find_partition(&creation->cli->state, options->pod,
+		                           &creation->bundle.spec, &creation->arena,
+		                           &creation->partition, &creation->joins, fault);
 	if (!error)
 		error = check_shares(creation, fault);
 	if (!error)

@@ -30,7 +30,7 @@ struct partition_call {
 struct partition_driver {
 	const char *name;
 	bool argued;                    /* is written as "name=argument" */
-	bool visible;                   /* processes: only those that have ended have no host_pid() */
+	bool visible;                   /* only processes that have ended have no host_pid() */
 	/*
 	 * Has a kernel of its own, and an agent that booted it: wants the time and entropy, has a
 	 * kernel log.
@@ -103,12 +103,12 @@ struct partition {
 	/* The VM goes on after a pause. */
 	void (*resumed)(struct partition *partition);
 	int exit_fd;                    /* readable when it has ended */
-	int output_fd;                  /* the agent's log, where output() is not called; -1 = none */
+	int output_fd;                  /* the agent's log, unless output() is called; -1 */
 	pid_t pid;                      /* of the agent or the VMM; 0 = none of ours */
-	int share_fd;                   /* what is served at <directory>/share, writable to us alone */
+	int share_fd;                   /* served at <directory>/share, writable to us alone */
 	pid_t dialler;                  /* who connects for the agent; 0 = anybody who is let in */
 	struct hv_child child;          /* its row in the table of those who may come in */
-	const struct tail *said;        /* the last lines that may explain a failed start; or NULL */
+	const struct tail *said;        /* may explain a failed start; or NULL */
 	void *own;                      /* the driver's */
 };
 #define PARTITION_NULL { .exit_fd = -1, .output_fd = -1, .share_fd = -1 }

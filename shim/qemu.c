@@ -163,8 +163,8 @@ static int check_memory(struct qemu *qemu, const struct qemu_plan *plan, struct 
 
 	if (given < needed)
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 "%u MiB of memory are too few: the guest's kernel alone takes %llu",
-		                 given, (unsigned long long)needed);
+		                 "%u MiB of memory are too few: the guest's kernel alone takes "
+		                 "%llu", given, (unsigned long long)needed);
 	qemu->memory = (uint64_t)given << 20;
 	qemu->least = (uint32_t)min_size(given, needed + SPARE_MEMORY);
 	return 0;
@@ -417,8 +417,8 @@ static void qemu_release(struct partition *partition)
 
 /*
  * QEMU's own "stop" takes the rings away from the device of the sockets, which then does not always
- * go on with them (vhost-device-vsock 0.3). A process that is stopped takes nothing from anybody. It
- * is asked something harmless before it stops, and again to see that it goes on.
+ * go on with them (vhost-device-vsock 0.3). A process that is stopped takes nothing from anybody.
+ * It is asked something harmless before it stops, and again to see that it goes on.
  */
 struct pause_command {
 	struct qmp_call command;

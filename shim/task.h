@@ -110,7 +110,7 @@ struct task {
 	struct partition *partition;
 	const struct task_ops *ops;
 	struct container *containers;
-	struct container *vm;           /* has the VM's own processes; in no list, NULL: never any */
+	struct container *vm;           /* has its own processes; in no list; NULL: never any */
 	uint64_t patience;              /* TASK_PATIENCE */
 	bool paused;                    /* the VM, with all that is in it */
 	bool pausing;                   /* or resuming */

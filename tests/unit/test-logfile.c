@@ -314,6 +314,7 @@ static void test_no_place(void **state)
 	assert_int_equal(mkfifo(fixture->path, 0600), 0);
 	assert_int_equal(logfile_open(&fixture->log, fixture->path, 0, 1), -ENXIO);
 	cleanup_close int reader = open(fixture->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(reader >= 0);
 	assert_int_equal(logfile_open(&fixture->log, fixture->path, 0, 1), -EOPNOTSUPP);
 }
 

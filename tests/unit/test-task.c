@@ -1441,8 +1441,8 @@ static void test_notifications(void **state)
 		"{\"ContainerId\":\"c\",\"Type\":\"OutOfMemory\",\"Count\":2,\"ProcessId\":9}",
 		"{\"ContainerId\":\"x\",\"Type\":\"OutOfMemory\",\"Count\":2}",
 		"{\"ContainerId\":\"c\",\"Type\":\"UnexpectedExit\"}",
-		"{\"ContainerId\":\"c\",\"Type\":\"StreamOffset\",\"ProcessId\":99,\"Stream\":1,"
-		"\"Offset\":5}",
+		("{\"ContainerId\":\"c\",\"Type\":\"StreamOffset\",\"ProcessId\":99,\"Stream\":1,"
+		 "\"Offset\":5}"),
 		"{\"ContainerId\":\"c\",\"Type\":\"StreamOffset\",\"Stream\":2,\"Offset\":0}",
 	};
 	struct fixture *fixture = *state;
