@@ -150,7 +150,8 @@ static _Noreturn void proxy_run(struct attachment attachment, const struct shado
 	for (int fd = 0; fd <= 2 && null >= 0; fd++)
 		dup2(null, fd);
 	(void)!chdir("/");
-	shadow_enter(shadow);
+	if (shadow_enter(shadow) < 0)
+		_exit(1);
 	if (keep_only(keep, array_size(keep)) < 0)
 		_exit(1);
 	attachment.client->fd = keep[1];
@@ -216,7 +217,7 @@ int proxy_leave(const struct attachment *attachment, pid_t host_pid, const char 
 		return fault_errno(fault, -errno, "starting the proxy");
 	cleanup_close int ours = go[0], theirs = go[1];
 	attach_block_signals();
-	shadow_open(&shadow, host_pid, cgroup);
+	shadow_open(&shadow, host_pid, cgroup, attachment->root);
 	pid_t pid = shadow_fork(&shadow);
 	int error = pid < 0 ? fault_errno(fault, -errno, "starting the proxy") : 0;
 	if (pid == 0) {

@@ -14,6 +14,7 @@ struct attachment {
 	bool vm;                /* a process of the VM itself */
 	uint32_t pid;           /* 0 = the init */
 	int terminal_fd;        /* whose size is followed; -1 = none */
+	const char *root;       /* of a container in a VM: its root here; "" = nothing of it is here */
 };
 
 /*
@@ -32,8 +33,8 @@ int attach_wait(const struct attachment *attachment, struct fault *fault);
 /*
  * Leaves a proxy behind: a child that passes signals on and exits with the process's status, in a
  * session of its own (with terminal_fd as its controlling terminal, if that is one). host_pid:
- * where it can, the proxy joins that process's namespaces, and the cgroup if there is one (see
- * shadow.h). pid_file: where its pid is written, NULL = nowhere. Returns when it is there and known
+ * where it can, the proxy joins that process's namespaces, and the cgroup if there is one, or sees
+ * the attachment's root alone (see shadow.h). pid_file: where its pid is written, NULL = nowhere. Returns when it is there and known
  * to the sandbox; the connection is the proxy's from then on. On failure there is no proxy, and the
  * process is killed as soon as the caller closes the connection, which is good for nothing else.
  */

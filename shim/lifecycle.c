@@ -49,6 +49,8 @@ static int leave_proxy(struct creation *creation, struct fault *fault)
 		.client = &creation->client,
 		.id = creation->id,
 		.terminal_fd = creation->slave,
+		.root = !creation->record.vm ? NULL :
+			creation->share && !creation->image ? creation->record.rootfs : "",
 	};
 	struct fault ignored;
 	cleanup_free char *cgroup = NULL;
