@@ -127,7 +127,6 @@ static int open_next(const struct log_reader *reader)
 struct tail {
 	const struct log_view *view;
 	uint64_t wanted, found;
-	bool piece;             /* what was looked at last goes on, or nothing was looked at */
 };
 
 /* One line, from behind: true when it is one too many. */

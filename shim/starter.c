@@ -126,10 +126,9 @@ bool starter_tell_ready(struct starter *starter)
 void starter_tell_failed(struct starter *starter, const char *text, const struct tail *said)
 {
 	struct buf lines = BUF(FAULT_TEXT + DETAILS_MAX);
-	int r = buf_printf(&lines, "%s\n", text);
 
-	if (r >= 0 && said)
-		r = tail_print(said, LAST_LINES, "  ", &lines);
+	if (buf_printf(&lines, "%s\n", text) >= 0 && said)
+		(void)tail_print(said, LAST_LINES, "  ", &lines);
 	if (buf_length(&lines))
 		(void)tell(starter, buf_head(&lines), buf_length(&lines));
 	buf_deinit(&lines);
