@@ -261,6 +261,15 @@ bool config_allows(const struct config *config, const char *name)
 	return false;
 }
 
+bool config_knows(const char *name)
+{
+	for (size_t i = 0; i < array_size(annotations); i++) {
+		if (!strcmp(annotations[i].name, name))
+			return true;
+	}
+	return false;
+}
+
 int config_annotate(struct config *config, const char *name, const char *value,
                     struct fault *fault)
 {

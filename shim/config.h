@@ -41,9 +41,11 @@ int config_parse(struct config *ret, const char *name, const char *text, size_t 
  */
 int config_annotate(struct config *config, const char *name, const char *value,
                     struct fault *fault);
+/* Whether config_annotate() takes annotations of this name. */
+bool config_knows(const char *name);
 /* Whether a container's annotation of this name counts. */
 bool config_allows(const struct config *config, const char *name);
 void config_deinit(struct config *config);
 
-/* Annotations that config_annotate() knows begin so. */
+/* Annotations that are ours begin so. */
 #define CONFIG_ANNOTATION "io.hvrun."

@@ -115,7 +115,7 @@ static void add_annotations(struct arguments *arguments, const struct str_map *a
 {
 	for (size_t i = 0; annotations && i < annotations->count; i++) {
 		const struct str_pair *pair = &annotations->item[i];
-		if (strncmp(pair->name, CONFIG_ANNOTATION, strlen(CONFIG_ANNOTATION)) != 0)
+		if (!config_knows(pair->name))
 			continue;
 		char *text = arena_printf(&arguments->arena, "%s=%s", pair->name, pair->value);
 		add_option(arguments, "--annotation", text ? text : "");
