@@ -16,7 +16,7 @@ import watch
 # Tests of hvrun, which are run with every driver. The others are about an agent alone.
 OF_HVRUN = ("test_cli", "test_clients", "test_host_review", "test_mount_namespace", "test_shares",
             "test_soak", "test_spec", "test_spec_members", "test_terminal")
-OF_VMS = ("test_vm", "test_vm_scratch")
+OF_VMS = ("test_vm", "test_vm_review", "test_vm_scratch")
 
 # Tests that are about partitions. "file::test", or with its parameters.
 OWN = {
