@@ -4,11 +4,15 @@
  * exec + wait over the bridge alone: plays the host for an agent in a partition of its own, creates one container
  * and runs /bin/true in it N times, each beside a fork + execve + wait of the same binary.
  *
- *   bench-bridge AGENT BUNDLE N BURST
+ *   bench-bridge AGENT|hybrid:BASE BUNDLE N BURST
+ *
+ * With a BASE it waits for an agent in a VM that somebody else starts, and takes the place of its host; the
+ * bundle's paths are the VM's then, and there is no fork to compare with.
  *
  * Prints "exec MEDIAN MIN MAX", "fork MEDIAN MIN MAX" and, for BURST execs asked for at once,
  * "burst MEDIAN MIN MAX", in microseconds; "idle" and "after" are the agent's resident KiB before the
- * container and at the end.
+ * container and at the end. "create MICROSECONDS" is the container's creation and start, and lines of
+ * "statistics JSON" are what a VM's agent tells of itself, before and after.
  */
 
 #include "hvsocket/hvsocket.h"
@@ -34,6 +38,7 @@
 static int bridge_fd;
 static pid_t agent_pid;
 static const char *agent_path;
+static const char *vm;          /* BASE */
 static uint64_t last_id;
 
 static void die(const char *what)
@@ -164,8 +169,24 @@ static void print(const char *what, uint64_t *times, size_t n)
 	       (unsigned long long)times[0], (unsigned long long)times[n - 1]);
 }
 
+#define STATISTICS "{\"ContainerId\":\"00000000-0000-0000-0000-000000000000\"," \
+	"\"ActivityId\":\"00000000-0000-0000-0000-000000000000\"," \
+	"\"Query\":\"{\\\"PropertyTypes\\\":[\\\"StatisticsV2\\\"]}\"}"
+
+static void print_statistics(void)
+{
+	char body[65536];
+	ask(MESSAGE_GET_PROPERTIES, STATISTICS);
+	answer(body, sizeof(body));
+	printf("statistics %s\n", body);
+}
+
 static void print_rss(const char *what)
 {
+	if (vm) {
+		print_statistics();
+		return;
+	}
 	char path[64], line[256];
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)agent_pid);
 	FILE *file = fopen(path, "re");
@@ -201,13 +222,17 @@ static void accept_agent(const char *directory)
 	struct hv_endpoint endpoint;
 	struct hv_machine machine = { 0 };
 	struct hv_listener listener = HV_LISTENER_NULL;
-	snprintf(url, sizeof(url), "hybrid:%s/vm:%u", directory, PORT);
+	if (vm)
+		snprintf(url, sizeof(url), "hybrid:%s:%u", vm, PORT);
+	else
+		snprintf(url, sizeof(url), "hybrid:%s/vm:%u", directory, PORT);
 	if (hv_endpoint_parse(url, &endpoint, NULL) < 0 ||
 	    hv_listen(&listener, &endpoint, NULL, &machine) < 0)
 		die("listen");
 	struct pollfd wait = { .fd = listener.fd, .events = POLLIN };
-	agent_pid = start_agent(agent_path, directory);
-	if (poll(&wait, 1, 5000) != 1 || (bridge_fd = hv_accept(&listener, NULL)) < 0)
+	if (!vm)
+		agent_pid = start_agent(agent_path, directory);
+	if (poll(&wait, 1, vm ? 60000 : 5000) != 1 || (bridge_fd = hv_accept(&listener, NULL)) < 0)
 		die("the agent does not dial");
 	fcntl(bridge_fd, F_SETFL, 0);
 	hv_listener_close(&listener);
@@ -246,8 +271,10 @@ static void finish(const char *directory)
 	usleep(100000);
 	ask(MESSAGE_DELETE_CONTAINER_STATE, "{" BASE "}");
 	answer(body, sizeof(body));
-	kill(agent_pid, SIGKILL);
-	waitpid(agent_pid, NULL, 0);
+	if (!vm) {
+		kill(agent_pid, SIGKILL);
+		waitpid(agent_pid, NULL, 0);
+	}
 	rmdir(directory);
 }
 
@@ -255,9 +282,11 @@ int main(int argc, char **argv)
 {
 	char directory[] = "/tmp/hvrun-bench-XXXXXX", binary[4096], body[65536];
 	if (argc != 5)
-		die("usage: bench-bridge AGENT BUNDLE N BURST");
+		die("usage: bench-bridge AGENT|hybrid:BASE BUNDLE N BURST");
 	size_t n = strtoul(argv[3], NULL, 10), at_once = strtoul(argv[4], NULL, 10);
 	agent_path = argv[1];
+	if (!strncmp(argv[1], "hybrid:", 7))
+		vm = argv[1] + 7;
 	if (!mkdtemp(directory))
 		die("mkdtemp");
 	accept_agent(directory);
@@ -267,15 +296,18 @@ int main(int argc, char **argv)
 	    "\"Session\":\"6a1f2c3d-0000-4000-8000-0123456789ab\",\"MaxFrame\":1048576}}");
 	answer(body, sizeof(body));
 	print_rss("idle");
+	uint64_t before = now();
 	create(argv[2]);
+	printf("create %llu\n", (unsigned long long)(now() - before));
 	snprintf(binary, sizeof(binary), "%s/rootfs/bin/true", argv[2]);
 	uint64_t *execs = calloc(n, sizeof(*execs)), *forks = calloc(n, sizeof(*forks));
 	for (size_t i = 0; i < n; i++) {
 		execs[i] = exec_once();
-		forks[i] = fork_once(binary);
+		forks[i] = vm ? 0 : fork_once(binary);
 	}
 	print("exec", execs, n);
-	print("fork", forks, n);
+	if (!vm)
+		print("fork", forks, n);
 	burst(at_once);
 	print_rss("after");
 	finish(directory);
