@@ -180,17 +180,4 @@ def hv(request, driver, vm, place):
     assert not left, f"cannot be deleted: {left}"
     assert not files, f"left below --root: {files}"
     if vm:
-        check_vm(vm)
-
-
-def check_vm(vm):
-    """A test leaves the shared VM as it was, or the next one gets another."""
-    try:
-        watch.eventually(lambda: not vm.remains(), 1)
-    except TimeoutError:
-        remains = vm.remains()
-        vm.stop()
-        pytest.fail("left behind:\n" + "\n".join(remains), pytrace=False)
-    except AssertionError as error:
-        vm.stop()
-        pytest.fail(f"the VM does not answer after the test: {error}", pytrace=False)
+        vm.check()

@@ -75,6 +75,19 @@ class Hvrun:
         partition = self.shared.base if self.is_shared() else self.partitions()[0]
         return self.run("exec", "--vm", partition, *words).stdout
 
+    def program(self):
+        """hvrun with this root and partition, for callers that have words of their own."""
+        driver = f"--partition {self.driver}" if self.in_vm else ""
+        pod = f"--pod {self.shared.base}" if self.is_shared() else ""
+        script = self.place.path / "hvrun"
+        script.write_text("#!/bin/sh\nfor word; do\n\tshift\n"
+                          f"\t[ \"$word\" = create ] && word=\"create {pod}\"\n"
+                          "\tcase $word in\n\tcreate\\ *) set -- \"$@\" $word ;;\n"
+                          "\t*) set -- \"$@\" \"$word\" ;;\n\tesac\ndone\n"
+                          f"exec {HVRUN} --root {self.root} {driver} \"$@\"\n")
+        script.chmod(0o755)
+        return script
+
     def is_shared(self):
         return self.shared is not None and self.root == self.shared.root
 

@@ -10,6 +10,8 @@ import pathlib
 import shutil
 import tempfile
 
+import pytest
+
 import container
 import watch
 
@@ -29,12 +31,25 @@ OWN = {
     "test_cli::test_sandbox_process_ends_with_its_last_container",
     "test_cli::test_state_directory_is_private",
     "test_cli::test_terminate_the_sandbox_process",
+    "test_clients::test_podman_after_a_death",
+    "test_host_review::test_no_descriptors_left",
+    "test_host_review::test_partition_that_does_not_answer",
+    "test_host_review::test_paused_when_something_dies",
+    "test_host_review::test_pod_that_ends_while_it_is_joined",
+    "test_host_review::test_starter_killed",
     "test_terminal::test_restored_when_the_sandbox_process_dies",
 }
 
 # Tests that make no sense with a VM, each with the fact that makes it so.
 NOT_IN_A_VM = {
     "test_cli::test_agent_that_cannot_start": "a VM's agent is in its image; see test_vm.py for its parts",
+    **{f"test_host_review::test_killed_at_any_time[{command}-{victim}]":
+       "what is killed is no process of the host, or the VM: test_vm.py kills these"
+       for command in ("create", "run", "run -d", "run briefly", "start", "exec", "exec -d", "kill", "delete",
+                       "delete --force")
+       for victim in ("sandbox", "agent", "init")},
+    "test_host_review::test_limit_of_open_files": "limits of a process of the host do not reach a VM",
+    "test_host_review::test_sandbox_killed_when_it_has_made_a_container": "cgroups of a VM go with it",
     "test_mount_namespace::test_root_of_the_agent": "the path / is the host's, not the VM's",
     "test_mount_namespace::test_terminal_of_the_agent": "the path / is the host's, not the VM's",
     "test_mount_namespace::test_mounts_in_a_joined_namespace[what4-stat -c %u:%g /mnt/only-500:500]":
@@ -115,6 +130,10 @@ class SharedVM:
         self.files = set(self.names())
         self.before = self.look()
 
+    def outside(self, *words):
+        """What a command in the VM prints."""
+        return self.hv.run("exec", "--vm", self.base, *words).stdout
+
     def names(self):
         return [str(path.relative_to(self.root)) for path in self.root.rglob("*")]
 
@@ -125,7 +144,7 @@ class SharedVM:
 
     def look(self):
         """What there is in the VM, and of it on the host."""
-        found = self.hv.run("exec", "--vm", self.base, "sh", "-c", LOOK).stdout.splitlines()
+        found = self.outside("sh", "-c", LOOK).splitlines()
         found += [f"share {line.split()[4]}" for line in watch.mounts(self.sandbox)
                   if str(self.root) in line]
         return sorted(found + [f"open files of the sandbox process: {len(watch.fds(self.sandbox))}"])
@@ -135,6 +154,18 @@ class SharedVM:
         now = self.look()
         return [f"in the VM: {line}" for line in now if now.count(line) > self.before.count(line)] + \
             [f"no longer in the VM: {line}" for line in self.before if line not in now]
+
+    def check(self):
+        """A test leaves it as it was, or the next one gets another."""
+        try:
+            watch.eventually(lambda: not self.remains(), 1)
+        except TimeoutError:
+            remains = self.remains()
+            self.stop()
+            pytest.fail("left behind:\n" + "\n".join(remains), pytrace=False)
+        except AssertionError as error:
+            self.stop()
+            pytest.fail(f"the VM does not answer after the test: {error}", pytrace=False)
 
     def stop(self):
         """The end of it, by force if need be; what cannot be removed."""

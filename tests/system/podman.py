@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 
 import watch
-from hvrun import HVAGENT, HVRUN, Hvrun
+from hvrun import HVAGENT, Hvrun
 
 IMAGE = "busybox"
 
@@ -56,14 +56,12 @@ class Store:
 class Podman(Hvrun):
     """Verbs are podman's; what it leaves below hvrun's --root is looked at as in Hvrun."""
 
-    def __init__(self, place, store):
-        super().__init__(place)
+    def __init__(self, place, store, driver="local", shared=None):
+        super().__init__(place, driver, shared)
         self.store = store
         self.environment = store.environment()
         # podman does not pass --runtime-flag to every verb, and few variables to some.
-        self.runtime = place.path / "hvrun"
-        self.runtime.write_text(f"#!/bin/sh\nexec {HVRUN} --root {self.root} \"$@\"\n")
-        self.runtime.chmod(0o755)
+        self.runtime = self.program()
         self.parent = f"/{place.token}"
 
     def words(self, *args, options=()):
@@ -86,7 +84,7 @@ class Podman(Hvrun):
 
     def partition(self, name):
         """Pids of sandbox process and agent."""
-        text = (self.root / "partitions" / name / "sandbox.json").read_text()
+        text = (self.partition_of(name) / "sandbox.json").read_text()
         record = json.loads(text)
         return record["Pid"], record["AgentPid"]
 
@@ -116,3 +114,7 @@ class Podman(Hvrun):
                     pass
             return not watch.cgroups(self.place.token)
         watch.eventually(gone, 5, "removal of podman's cgroups")
+        if self.is_shared():
+            # There podman cannot remove what is above a container's.
+            self.shared.outside("sh", "-c", f"for g in /sys/fs/cgroup/{self.place.token}/* "
+                                f"/sys/fs/cgroup/{self.place.token}; do rmdir $g 2>/dev/null; done; true")

@@ -21,7 +21,6 @@ import pytest
 import podman as podman_module
 import watch
 from container import config, sh
-from hvrun import HVRUN
 from podman import IMAGE, Podman, Store
 from test_terminal import Console, Terminal
 
@@ -41,13 +40,17 @@ def store(rootfs):
 
 
 @pytest.fixture
-def podman(place, store):
-    runtime = Podman(place, store)
+def podman(driver, vm, place, store):
+    runtime = Podman(place, store, driver, vm)
     yield runtime
     left = runtime.clean()
     files = runtime.leftovers()
+    if left and vm:
+        vm.stop()
     assert not left, f"left behind: {left}"
     assert not files, f"left below --root: {files}"
+    if vm:
+        vm.check()
 
 
 @pytest.fixture
@@ -353,8 +356,8 @@ class Conmon:
         """Its first report: {"pid": …}, or -1 and a message; the pipe stays in self.sync."""
         sync, theirs = os.pipe()
         start, go = os.pipe()
-        words = ["conmon", "-c", self.cid, "-u", self.cid, "-n", self.cid, "-r", HVRUN, "--runtime-arg",
-                 f"--root={self.hv.root}", "-b", self.bundle, "-p", pid_file or self.pid_file, "-l", self.log,
+        words = ["conmon", "-c", self.cid, "-u", self.cid, "-n", self.cid, "-r",
+                 self.hv.program(), "-b", self.bundle, "-p", pid_file or self.pid_file, "-l", self.log,
                  "--socket-dir-path", self.hv.place.path, "--exit-dir", self.exits, "--persist-dir",
                  self.bundle, *options]
         env = dict(self.hv.environment, _OCI_SYNCPIPE=str(theirs), _OCI_STARTPIPE=str(start))

@@ -38,6 +38,11 @@ def keep(pids):
     _kept.update(pids)
 
 
+def kept():
+    """With what they have started."""
+    return {pid for each in _kept for pid in (each, *descendants(each))}
+
+
 def is_owned(pid):
     """Numbers come round again: only as long as its object has not waited for it."""
     popen = _owned.get(pid)
