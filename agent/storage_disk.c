@@ -25,7 +25,10 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define RELEASE_TRIES 50        /* of 10 ms */
+#define OPEN_TRIES 500          /* of 10 ms */
+#define RELEASE_TRIES 50        /* likewise */
+
+static const struct timespec pause_time = { .tv_nsec = 10 * 1000 * 1000 };
 
 static const struct {
 	const char *type;
@@ -265,10 +268,22 @@ static int prefix(const struct scsi_disk *disk, int error, struct fault *fault)
 	return fault_set(fault, error, inner.hresult, "%s: %s", disk_text(disk, text), inner.text);
 }
 
+/* The kernel shows a disk and makes its file a moment before it can be opened. */
+static void await_open(const char *device)
+{
+	for (int i = 0; i < OPEN_TRIES; i++) {
+		cleanup_close int fd = open(device, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0 || errno != ENXIO)
+			return;
+		nanosleep(&pause_time, NULL);
+	}
+}
+
 static int disk_add(const struct storage_job *job, struct fault *fault)
 {
 	const struct mapped_virtual_disk *disk = job->settings;
 	int r;
+	await_open(job->device);
 	if (disk->block_dev) {
 		r = mountpoint_link(disk->mount_path, job->device);
 		if (r < 0)
@@ -349,14 +364,13 @@ static const struct scsi_disk *device_of(const void *settings, uint64_t *ret_par
  */
 static void await_release(const char *device)
 {
-	const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
 	for (int i = 0; i < RELEASE_TRIES; i++) {
 		cleanup_close int fd = open(device, O_RDONLY | O_EXCL | O_CLOEXEC);
 		if (fd >= 0)
 			fsync(fd);
 		if (fd >= 0 || errno != EBUSY)
 			return;
-		nanosleep(&pause, NULL);
+		nanosleep(&pause_time, NULL);
 	}
 }
 
