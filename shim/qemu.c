@@ -34,7 +34,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#define SPARE_MEMORY 32         /* MiB beyond the kernel: the agent, and a small container */
+#define SPARE_MEMORY 64         /* MiB beyond the kernel: the agent, and a small container */
 
 struct qemu {
 	struct partition *partition;
