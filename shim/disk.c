@@ -176,13 +176,19 @@ static void on_up(struct qmp_call *command, const struct json *value, const stru
 		finish(disk, NULL);
 }
 
-static void ascend(struct disk *disk)
+static int send_up(struct disk *disk, struct fault *fault)
 {
 	const struct step *step = &steps[disk->step];
+
+	return send_step(disk, step->up, step->up_arguments, step->with_fd ? disk->fd : -1, on_up,
+	                 fault);
+}
+
+static void ascend(struct disk *disk)
+{
 	struct fault fault = FAULT_NULL;
 
-	if (send_step(disk, step->up, step->up_arguments, step->with_fd ? disk->fd : -1, on_up,
-	         &fault) < 0)
+	if (send_up(disk, &fault) < 0)
 		on_up(&disk->command, NULL, &fault);
 }
 
@@ -229,8 +235,13 @@ int disk_attach(struct disks *disks, int fd, bool read_only, struct partition_ca
 	disks->first = disk;
 	disks->next = (lun + 1) % DISKS_MAX;
 	call->lun = lun;
-	ascend(disk);
-	return 0;
+	/* Nobody is answered while he asks. */
+	int r = send_up(disk, fault);
+	if (r < 0) {
+		disk->call = NULL;
+		finish(disk, NULL);
+	}
+	return r;
 }
 
 int disk_detach(struct disks *disks, uint32_t lun, struct partition_call *call,

@@ -355,6 +355,9 @@ static void test_disk_failures(void **state)
 	qmp_drain(&fixture->qmp);
 	assert_int_equal(fixture->failures, 3);
 	assert_string_equal(fixture->text, "QEMU: device_del: it has ended");
+	/* Who asks then is told at once, and not by an answer. */
+	assert_int_equal(disk_attach(&fixture->disks, STDIN_FILENO, true, &call, &fault), -EPIPE);
+	assert_int_equal(fixture->failures, 3);
 }
 
 int main(void)
