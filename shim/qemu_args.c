@@ -77,8 +77,6 @@ static const struct row kernel_arguments[] = {
 	{ PARTITION, NULL, "quiet" },
 	{ PROBE, NULL, "loglevel=7 earlyprintk=ttyS0" },
 	{ 0, NULL, "panic=-1" },
-	/* Long lines of the agent's, many of them in a short time. */
-	{ 0, NULL, "printk.devkmsg=on" },
 	/*
 	 * They protect a kernel on a real processor from what runs beside it. What QEMU emulates
 	 * does not speculate, so there is nothing to protect from, and they cost a quarter of the

@@ -55,6 +55,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "long: more than what is run with VMs each time")
     if config.getoption("--partition") != "local":
         watch.PATIENCE = 5
 
@@ -179,5 +180,5 @@ def hv(request, driver, vm, place):
         vm.stop()
     assert not left, f"cannot be deleted: {left}"
     assert not files, f"left below --root: {files}"
-    if vm:
+    if vm and runtime.used:
         vm.check()

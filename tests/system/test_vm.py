@@ -146,6 +146,7 @@ DEATHS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("victim", DEATHS)
 def test_killed_while_booting(hv, rootfs, victim):
     """Whoever waits for the VM is told what has become of it."""
@@ -188,6 +189,7 @@ def test_killed_while_it_runs(hv, rootfs, victim):
     within(ANSWER, lambda: not hv.partitions(), "removal of the partition")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("victim", ["qemu", "virtiofsd", "vsock", "sandbox"])
 def test_killed_while_a_container_is_made_or_deleted(hv, rootfs, victim):
     """The VM dies under a command: it ends with a line, or had already succeeded."""
@@ -219,6 +221,7 @@ def test_killed_while_a_container_is_made_or_deleted(hv, rootfs, victim):
         within(ANSWER, lambda: not hv.partitions(), "removal of the partition")
 
 
+@pytest.mark.long
 def test_killed_client_while_booting(hv, rootfs):
     """A VM that nobody waits for any more ends by itself."""
     bundle = hv.bundle(sleeper(rootfs))
@@ -261,6 +264,7 @@ def test_shut_down_from_inside(hv, rootfs):
             hv.run("delete", entry["id"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_terminated_sandbox_process(hv, rootfs, number):
     """An orderly end, with the VM's."""
@@ -279,6 +283,7 @@ def works(hv, cid):
     assert hv.run("exec", cid, "echo", "well").stdout == "well\n"
 
 
+@pytest.mark.long
 def test_out_of_memory(hv, rootfs):
     """A container without a limit eats all that there is: it dies, and nobody else does."""
     configure(hv, {"memory": 128})
@@ -310,6 +315,7 @@ def free_memory(hv):
     return int(re.search(r"MemAvailable: +(\d+)", hv.outside("cat", "/proc/meminfo"))[1])
 
 
+@pytest.mark.long
 def test_agent_is_not_the_one_to_die(hv, box):
     """Of the kernel's choice, and by any signal from inside."""
     assert hv.outside("cat", "/proc/1/oom_score_adj").strip() == "-1000"
@@ -326,6 +332,7 @@ def test_agent_is_not_the_one_to_die(hv, box):
 BOMB = "bomb() { while :; do bomb & done; }; bomb"
 
 
+@pytest.mark.long
 def test_fork_bomb_with_a_limit(hv, rootfs, box):
     spec = sh(BOMB, rootfs=rootfs)
     spec["linux"]["resources"]["pids"] = {"limit": 50}
@@ -337,6 +344,7 @@ def test_fork_bomb_with_a_limit(hv, rootfs, box):
     works(hv, box)
 
 
+@pytest.mark.long
 def test_fork_bomb(hv, rootfs, box):
     """Nothing holds it but the VM's end: it can still be deleted, and the others go on."""
     bomb = hv.background(sh(BOMB, rootfs=rootfs), "--pod", box)
@@ -348,6 +356,7 @@ def test_fork_bomb(hv, rootfs, box):
     assert hv.status(box) == "running"
 
 
+@pytest.mark.long
 def test_full_file_systems_of_the_vm(hv, rootfs, box):
     """What the agent needs is not in what may be full; what cannot be made is said."""
     for place in ("/run", "/tmp", "/dev/shm", "/"):
@@ -360,6 +369,7 @@ def test_full_file_systems_of_the_vm(hv, rootfs, box):
     hv.run("run", "--pod", box, "--bundle", hv.bundle(config("true", rootfs=rootfs), "b"), hv.new_id())
 
 
+@pytest.mark.long
 def test_output_that_nobody_reads(hv, rootfs, box):
     """100 MB stay where they are: neither the agent nor the sandbox process takes them."""
     read, write = os.pipe()
@@ -382,6 +392,7 @@ def agent_memory(hv):
     return int(re.search(r"VmRSS:\s+(\d+)", hv.outside("cat", "/proc/1/status"))[1])
 
 
+@pytest.mark.long
 def test_many_containers_in_one_vm(hv, rootfs, box):
     fds, memory = len(watch.fds(hv.sandbox_pid(box))), agent_memory(hv)
     spec = sleeper(rootfs)
@@ -398,6 +409,7 @@ def test_many_containers_in_one_vm(hv, rootfs, box):
     assert not [cid for cid in ids if cid in hv.outside("ls", "/sys/fs/cgroup/hvrun", "/run/hvrun/share")]
 
 
+@pytest.mark.long
 def test_vms_one_after_another(hv, rootfs):
     """Nothing of them stays: tests/soak has more of them."""
     before = (watch.mounts(), sorted(watch.fds("self")))
@@ -464,6 +476,7 @@ def test_missing_parts(hv, rootfs, member, file):
     assert file in error or file != "/no/such/file", error
 
 
+@pytest.mark.long
 def test_no_guest_at_all(hv, rootfs):
     hv.environment["HVRUN_GUEST"] = str(hv.place.path)
     refused(hv, rootfs, "guest-image")
@@ -597,6 +610,7 @@ def test_clock(hv, rootfs):
     hv.run("delete", "--force", cid)
 
 
+@pytest.mark.long
 def test_killed_while_paused(hv, rootfs):
     for victim in ("qemu", "virtiofsd", "sandbox"):
         cid = hv.background(sleeper(rootfs))
@@ -635,6 +649,7 @@ def test_logs_of_the_vm(hv, rootfs, box):
     assert b"a word from inside" in out
 
 
+@pytest.mark.long
 def test_flood_of_the_kernel_log(hv, box):
     """Whoever writes there holds up nobody, and the log keeps a bound."""
     hv.outside("sh", "-c", "i=0; while [ $i -lt 3000 ]; do echo '<6>" + "x" * 500 +
@@ -668,6 +683,7 @@ def test_environment_of_the_vm(hv, box):
     assert hv.outside("cat", "/proc/sys/kernel/tainted").strip() in ("0", "4096", "8192", "12288")
 
 
+@pytest.mark.long
 def test_network_namespace_of_the_host(hv, rootfs):
     """Engines name one for every container; in a VM it gets one of its own."""
     path = hv.place.path / "netns"
@@ -704,6 +720,7 @@ def images(rootfs, tmp_path_factory):
     return made
 
 
+@pytest.mark.long
 def test_images(hv, images):
     """Containers write to layers of their own, and to the image nobody does."""
     before = {kind: file.read_bytes() for kind, file in images.items()}
@@ -728,6 +745,7 @@ def test_images(hv, images):
     assert {kind: file.read_bytes() for kind, file in images.items()} == before
 
 
+@pytest.mark.long
 def test_bad_images(hv, rootfs, place):
     empty, garbage, torn = [place.path / name for name in ("empty", "garbage", "torn")]
     empty.write_bytes(b"")
@@ -794,6 +812,7 @@ def test_attach(hv, own_vm):
         assert all(process.poll() is None for process in processes)
 
 
+@pytest.mark.long
 def test_attach_to_nothing(hv, rootfs):
     for driver in (f"attach=hybrid://{hv.place.path}/none", "attach=", "attach=nonsense://x", "attach=vsock://x",
                    "qemu=x", "moon"):

@@ -41,7 +41,7 @@ static const struct {
 		"-chardev socket,id=share,fd=8 "
 		"-device vhost-user-fs-pci,chardev=share,tag=hvrun " DEVICES
 		"-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 "
-		"-append console=ttyS0 quiet panic=-1 printk.devkmsg=on mitigations=off "
+		"-append console=ttyS0 quiet panic=-1 mitigations=off "
 		"tsc=reliable no_timer_check cryptomgr.notests -- --parent vsock:host --port 1073741824"
 	},
 	/* On KVM, with the kernel's vsock. */
@@ -55,7 +55,7 @@ static const struct {
 		"-chardev socket,id=share,fd=8 "
 		"-device vhost-user-fs-pci,chardev=share,tag=hvrun " DEVICES
 		"-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 "
-		"-append console=ttyS0 quiet panic=-1 printk.devkmsg=on a=1 b "
+		"-append console=ttyS0 quiet panic=-1 a=1 b "
 		"-- --parent vsock:host --port 1073741830 --log-level debug"
 	},
 	/* Does a kernel run on KVM? */
@@ -64,7 +64,7 @@ static const struct {
 		  .monitor_fd = -1, .share_fd = -1, .vsock_fd = -1, .vhost_fd = -1 },
 		"/q -name c " START "-accel kvm -cpu host -smp 1 " MEMORY(256)
 		"-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 "
-		"-append console=ttyS0 loglevel=7 earlyprintk=ttyS0 panic=-1 printk.devkmsg=on "
+		"-append console=ttyS0 loglevel=7 earlyprintk=ttyS0 panic=-1 "
 		"-- --version"
 	},
 };
