@@ -30,6 +30,7 @@ expect 'json' --log-format = j
 expect 'local qemu attach=' --partition ''
 expect '--detach' run --de
 expect '--timestamps' logs --ti
+expect '--vm' update --v
 expect 'web-1 web-2' --root "$root" kill ''
 expect 'web-2' --root = "$root" logs -f web-2
 expect 'web-1 web-2' --root "$root" run --pod web-
