@@ -52,12 +52,13 @@ static int copy_xattrs(int from_fd, int to_fd)
 	return 0;
 }
 
-/* Owner before mode, because chown(2) clears set-user-id bits and capabilities; times last. */
-static int copy_attributes(int from_fd, int to_fd)
+/* What was mounted has the mode that was asked for. Owner before mode, because chown(2) clears set-user-id bits and capabilities; times last. */
+static int copy_attributes(int from_fd, int to_fd, bool keep_mode)
 {
-	struct stat stat;
-	if (fstat(from_fd, &stat) < 0 || fchown(to_fd, stat.st_uid, stat.st_gid) < 0 ||
-	    fchmod(to_fd, stat.st_mode & 07777) < 0)
+	struct stat stat, own;
+	if (fstat(from_fd, &stat) < 0 || fstat(to_fd, &own) < 0 ||
+	    fchown(to_fd, stat.st_uid, stat.st_gid) < 0 ||
+	    fchmod(to_fd, (keep_mode ? own.st_mode : stat.st_mode) & 07777) < 0)
 		return -errno;
 	int r = copy_xattrs(from_fd, to_fd);
 	struct timespec times[2] = { stat.st_atim, stat.st_mtim };
@@ -77,7 +78,7 @@ static int copy_file(int from_dir, int to_dir, const char *name)
 	if (to_fd < 0)
 		return -errno;
 	int r = copy_bytes(from_fd, to_fd);
-	return r < 0 ? r : copy_attributes(from_fd, to_fd);
+	return r < 0 ? r : copy_attributes(from_fd, to_fd, false);
 }
 
 static int copy_link(int from_dir, int to_dir, const char *name)
@@ -146,7 +147,7 @@ static int copy_directory(int from_fd, int to_fd, unsigned depth)
 	if (r >= 0 && errno)
 		r = -errno;
 	closedir(list);
-	return r < 0 ? r : copy_attributes(from_fd, to_fd);
+	return r < 0 ? r : copy_attributes(from_fd, to_fd, depth == 0);
 }
 
 int copy_up(int from_fd, int to_fd)

@@ -32,7 +32,8 @@ struct share {
 /* They become components of a path here and in the guest. */
 static int check_name(const char *name, struct fault *fault)
 {
-	if (name && *name && *name != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX)
+	if (name && *name && strcmp(name, ".") && strcmp(name, "..") && !strchr(name, '/') &&
+	    strlen(name) <= NAME_MAX)
 		return 0;
 	return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "share: invalid name");
 }
