@@ -48,6 +48,7 @@ class Hvrun:
         self.environment = dict(os.environ, HVRUN_AGENT=HVAGENT)
         self.ids = 0
         self.started = []
+        self.used = False       # a container may have been made
 
     def new_id(self, name="c"):
         self.ids += 1
@@ -59,6 +60,7 @@ class Hvrun:
 
     def words(self, *args, options=()):
         driver = ["--partition", self.driver] if self.driver != "local" else []
+        self.used |= args[:1] in (("run",), ("create",), ("exec",))
         if self.is_shared() and args[:1] in (("run",), ("create",)) and "--pod" not in args:
             args = (args[0], "--pod", self.shared.base, *args[1:])
         return [HVRUN, "--root", str(self.root), *driver, *map(str, options), *map(str, args)]
@@ -173,9 +175,10 @@ class Hvrun:
         watch.eventually(lambda: self.status(cid) == status, timeout, f"{cid} {status}")
 
     def partition_of(self, cid):
-        """Its directory."""
-        name = self.shared.base if self.is_shared() else cid
-        return self.root / "partitions" / name
+        """Its directory; a container's that is gone had its own name."""
+        record = self.root / "containers" / cid / "state.json"
+        name = json.loads(record.read_text())["Partition"] if record.exists() else cid
+        return self.root / "partitions" / (self.shared.base if self.is_shared() else name)
 
     def partitions(self):
         """Names of the test's own."""

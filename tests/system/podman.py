@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 
 import watch
-from hvrun import HVAGENT, Hvrun
+from hvrun import HVAGENT, HVRUN, Hvrun
 
 IMAGE = "busybox"
 
@@ -66,6 +66,17 @@ class Podman(Hvrun):
 
     def words(self, *args, options=()):
         return self.store.words("--runtime", self.runtime, *args)
+
+    def outside(self, *words):
+        if not self.in_vm:
+            return super().outside(*words)
+        partition = self.shared.base if self.is_shared() else self.partitions()[0]
+        return subprocess.run([HVRUN, "--root", self.root, "exec", "--vm", partition, *words], check=True,
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+
+    def processes(self):
+        """The command lines of all of them, beside the containers."""
+        return self.outside("ps", "-o" if self.in_vm else "-eo", "args")
 
     def run_image(self, *args, status=0, options=(), **more):
         """podman run: options, then the container's words."""

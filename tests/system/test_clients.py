@@ -122,9 +122,8 @@ def test_podman_exec_that_ends_at_once(podman, pbox):
 
 
 def test_podman_exec_ends_with_the_container(podman, pbox):
-    process = podman.popen("exec", pbox, "sleep", "1000")
-    watch.eventually(lambda: "sleep 1000\nsleep 1000" in
-                     re.sub(r" +\n", "\n", podman.run("top", pbox, "args").stdout))
+    process = podman.popen("exec", pbox, "sleep", "1001")
+    watch.eventually(lambda: re.search("^sleep 1001$", podman.processes(), re.M))
     podman.run("kill", pbox)
     assert process.wait(10) == 137
 
@@ -202,7 +201,8 @@ def test_podman_looks_at_a_container(podman):
 def test_podman_cp(podman, place):
     cid = podman.background("sleep", "1000", options=("--tmpfs", "/scratch"))
     (place.path / "file").write_text("there")
-    for where in ("/tmp", "/scratch"):
+    # A tmpfs of a VM is out of podman's reach.
+    for where in ("/tmp",) if podman.in_vm else ("/tmp", "/scratch"):
         podman.run("cp", place.path / "file", f"{cid}:{where}/copied")
         assert podman.run("exec", cid, "cat", f"{where}/copied").stdout == "there"
         podman.run("exec", cid, "sh", "-c", f"echo back >{where}/made")
@@ -255,8 +255,8 @@ def test_podman_many(podman):
 
 @pytest.mark.parametrize("victim", ["sandbox", "agent", "proxy"])
 def test_podman_after_a_death(podman, pbox, victim):
-    session = podman.popen("exec", pbox, "sleep", "1000")
-    watch.eventually(lambda: podman.run("top", pbox, "args").stdout.count("sleep") == 2)
+    session = podman.popen("exec", pbox, "sleep", "1001")
+    watch.eventually(lambda: re.search("^sleep 1001$", podman.processes(), re.M))
     sandbox, agent = podman.partition(pbox)
     proxy = int(podman.inspect(pbox, "State.Pid"))
     os.kill({"sandbox": sandbox, "agent": agent, "proxy": proxy}[victim], signal.SIGKILL)
@@ -296,7 +296,7 @@ def test_podman_pod(podman):
     name = pod(podman)
     first = in_pod(podman, name, "sh", "-c", "readlink /proc/self/ns/net >/dev/shm/net; sleep 1000",
                    options=("-d",))
-    watch.eventually(lambda: podman.run("exec", first, "cat", "/dev/shm/net").stdout)
+    watch.eventually(lambda: podman.run("exec", first, "cat", "/dev/shm/net", status=None).stdout)
     out = in_pod(podman, name, "sh", "-c", "hostname; readlink /proc/self/ns/net | "
                  "cmp - /dev/shm/net && echo same", options=("--rm",))
     assert out.splitlines() == [name, "same"]
@@ -425,6 +425,7 @@ def test_conmon_signals(hv, rootfs, conmon, how, status):
     else:
         hv.run("kill", made.cid, how)
     assert made.exit_status() == status
+    hv.wait_status(made.cid, "stopped")
     assert "container not running" in hv.fails("kill", made.cid, "KILL")
 
 
@@ -441,7 +442,7 @@ def test_conmon_terminal(hv, rootfs, conmon):
     made.start("-t")
     hv.run("start", made.cid)
     assert made.exit_status() == 6
-    assert made.lines()[0] == ["stdout", "F", "/dev/pts/0"]
+    assert "".join(text for _, _, text in made.lines()).startswith("/dev/pts/0")
 
 
 def process(*args, **more):
@@ -475,7 +476,7 @@ def test_cri_o_pod_without_an_infra_container(hv, rootfs):
     spec["annotations"] = {"io.kubernetes.cri-o.ContainerType": "container",
                            "io.kubernetes.cri-o.SandboxID": f"{hv.place.token}-pod"}
     first, second = hv.create(spec), hv.create(spec)
-    assert [path.name for path in (hv.root / "partitions").iterdir()] == [f"{hv.place.token}-pod"]
+    assert hv.partitions() == [f"{hv.place.token}-pod"]
     hv.run("delete", "--force", first)
     hv.run("start", second)
     hv.run("exec", second, "true")
@@ -550,7 +551,7 @@ def test_shim_with_pipes(hv, rootfs):
     for fd in (stdin, stdout, stderr):
         os.close(fd)
     # Not the proxy, not the agent: one process that lets go when everything was delivered.
-    sandbox = json.loads((hv.root / "partitions" / shim.cid / "sandbox.json").read_text())["Pid"]
+    sandbox = hv.sandbox_pid(shim.cid)
     assert holders(out) == holders(err) == holders(feed) == [sandbox]
     shim.call("start", shim.cid)
     os.write(feed, b"fed")
@@ -587,7 +588,8 @@ def test_shim_commands(hv, rootfs):
     assert (shown["status"], shown["pid"]) == ("running", pid)
     pids = json.loads(shim.call("ps", "--format", "json", shim.cid).stdout)
     # Its sleeps come and go.
-    assert "sh" in [(watch.stat(other) or [None])[0] for other in pids] and pid not in pids
+    assert "sh\n" in [hv.outside("sh", "-c", f"cat /proc/{other}/comm; true") for other in pids]
+    assert pid not in pids or hv.in_vm
     shim.call("pause", shim.cid)
     assert json.loads(shim.call("state", shim.cid).stdout)["status"] == "paused"
     shim.call("resume", shim.cid)

@@ -327,7 +327,8 @@ def test_no_descriptors_left(hv, sleeper, limit):
             answers.append(client.receive())
         assert sum(answer is not None for answer in answers) > 5
         assert sum(answer is None for answer in answers) > 5
-    hv.run("exec", sleeper, "true")
+    # As soon as it has noticed that they are gone.
+    watch.eventually(lambda: hv.run("exec", sleeper, "true", status=None).returncode == 0, 1)
 
 
 def test_limit_of_open_files(hv, rootfs):
