@@ -329,7 +329,8 @@ def stalled(world, count=100):
     stall, after = latency(world, cid, count), (world.agent_rss(agent), watch.rss(sandbox))
     grown = [now - then for now, then in zip(after, before)]
     assert stall <= 3 * normal, f"exec took {milliseconds(normal)}, now {milliseconds(stall)}"
-    assert max(grown) <= WINDOW + 128, f"memory of agent and sandbox grew by {grown} KiB"
+    # And up to three frames that belong to no stream: coming in, going out, being put together.
+    assert max(grown) <= WINDOW + 3 * 64, f"memory of agent and sandbox grew by {grown} KiB"
     size = max(1, count // 2) * MIB
     other = world.hvrun("exec", cid, "emit", "source", size, stdout=subprocess.PIPE)
     check = world.start(world.emit, "check", size, stdin=other.stdout, stdout=subprocess.DEVNULL)
