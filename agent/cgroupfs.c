@@ -19,7 +19,9 @@
 #include "oci/log.h"
 #include "oci/mountapi.h"
 
+#include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -88,6 +90,25 @@ static int clone_own(const struct mountinfo *mounts, const struct hierarchy *hie
 	return fd < 0 ? -errno : mount_clone(fd, false);
 }
 
+/*
+ * Made in the first cgroup namespace, a new mount of cgroup2 sets the options of all of them, and
+ * none of nsdelegate and memory_recursiveprot would be left. So where a container has no cgroup
+ * namespace, the mount is made in one that is there for nothing else; the root that it shows is the
+ * container's own cgroup.
+ */
+static int create(struct mount_job *job, const struct mount_new *new)
+{
+	int proc_fd = job->rootfs->proc_fd;
+	if (oci_namespace_find(job->rootfs->spec, OCI_NS_CGROUP))
+		return mount_create(new, job->note);
+	cleanup_close int ours = openat(proc_fd, proc_fd < 0 ? "/proc/self/ns/cgroup" : "ns/cgroup",
+	                                O_RDONLY | O_CLOEXEC);
+	if (ours < 0 || unshare(CLONE_NEWCGROUP) < 0)
+		return -errno;
+	cleanup_close int fd = mount_create(new, job->note);
+	return setns(ours, CLONE_NEWCGROUP) < 0 ? -errno : take_fd(&fd);
+}
+
 static int mount_hierarchy(struct mount_job *job, const struct mountinfo *mounts,
                            const struct hierarchy *hierarchy)
 {
@@ -99,9 +120,9 @@ static int mount_hierarchy(struct mount_job *job, const struct mountinfo *mounts
 		.writable = true, /* the file system is everybody's; the mount becomes read-only */
 	};
 	if (oci_namespace_find(job->rootfs->spec, OCI_NS_CGROUP))
-		return mount_create(&fresh, job->note);
+		return create(job, &fresh);
 	int fd = clone_own(mounts, hierarchy);
-	return fd == -ENOENT ? mount_create(&fresh, job->note) : fd;
+	return fd == -ENOENT ? create(job, &fresh) : fd;
 }
 
 static int open_directory(int parent_fd, const char *name)
@@ -187,7 +208,7 @@ static int mount_unified(struct mount_job *job)
 	cleanup_close int target_fd = mount_open_target(job, S_IFDIR, -1);
 	if (target_fd < 0)
 		return target_fd;
-	cleanup_close int fd = mount_create(&unified, job->note);
+	cleanup_close int fd = create(job, &unified);
 	if (fd == -EPERM || fd == -EBUSY) {
 		const struct mountinfo *mounts;
 		const struct hierarchy own = { "", "/" };

@@ -283,7 +283,8 @@ def test_subscriber_that_does_not_read(hv, sleeper):
         for number in range(500 if hv.in_vm else 3000):
             assert busy.ask(EXEC, number, {"Id": sleeper, "Process": process})["Result"] == 0
         assert watch.rss(pid) - before < 2000
-        while slow.receive() is not None:
+        # So few are not too many.
+        while not hv.in_vm and slow.receive() is not None:
             pass
     assert hv.status(sleeper) == "running"
 

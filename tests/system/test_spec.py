@@ -422,6 +422,16 @@ def test_special_file_system(hv, rootfs, what, script, expected):
     check(hv, rootfs, what, script, expected)
 
 
+@pytest.mark.parametrize("kinds", [BASE_NAMESPACES, (*BASE_NAMESPACES, "cgroup")], ids=["without", "with"])
+def test_cgroup_mount_changes_no_other(hv, rootfs, kinds):
+    """What a container mounts are options of its own: the hierarchy's may not go, as nsdelegate."""
+    before = hv.outside("grep", "cgroup2", "/proc/mounts")
+    what = with_namespaces(*kinds) | mounts(("/sys/fs/cgroup", "cgroup", "cgroup", "ro"))
+    assert not hv.in_vm or "nsdelegate,memory_recursiveprot" in before
+    check(hv, rootfs, what, "find /sys/fs/cgroup -name cgroup.procs | wc -l", re.compile("^[1-9]"))
+    assert hv.outside("grep", "cgroup2", "/proc/mounts") == before
+
+
 def test_id_mapped_mount(hv, rootfs, host):
     os.chown(host / "file", 10, 20)
     what = bind("bind", "idmap")

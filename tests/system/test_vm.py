@@ -62,7 +62,7 @@ def parts(hv, partition):
 
 def new_sandbox():
     """The sandbox process that a client has just started, or None: a child of ours or of the client."""
-    for pid in watch.descendants(os.getpid()):
+    for pid in set(watch.descendants(os.getpid())) - watch.kept():
         try:
             words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
