@@ -28,7 +28,7 @@ static const struct option_row global_options[] = {
 	{ "root", 0, OPTION_STRING, offsetof(struct cli, root), "DIR",
 	  "state directory (default /run/hvrun, or $XDG_RUNTIME_DIR/hvrun)" },
 	{ "partition", 0, OPTION_STRING, offsetof(struct cli, partition), "DRIVER",
-	  "where new containers run: local (default), qemu, attach=ENDPOINT" },
+	  "where new containers run: local, qemu, attach=ENDPOINT" },
 	{ "config", 0, OPTION_STRING, offsetof(struct cli, config), "FILE",
 	  "instead of /etc/hvrun/config.json (or $HVRUN_CONFIG)" },
 	{ "log", 0, OPTION_STRING, offsetof(struct cli, log), "FILE", "also log errors to FILE" },
@@ -302,7 +302,7 @@ int cli_main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "sandbox"))
 		return sandbox_main(argc - 1, argv + 1);
-	struct cli cli = { .partition = "local", .state = STATE_NULL };
+	struct cli cli = { .state = STATE_NULL };
 	struct fault fault = FAULT_NULL;
 	cleanup_close int log_fd = -1;
 	int first = 0;

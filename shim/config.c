@@ -13,6 +13,7 @@
 #include "shim/config.h"
 
 #include "oci/log.h"
+#include "shim/partition.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #include <sys/stat.h>
 
 #define CONFIG_SIZE_MAX (1u << 20)
+#define PARTITION_DEFAULT "local"
 #define MEMORY_DEFAULT 256
 #define MEMORY_MAX (16u << 20)
 #define CPUS_MAX 255
@@ -97,6 +99,7 @@ static const struct json_field qemu_fields[] = {
 static const struct json_type qemu_type = JSON_TYPE(struct qemu_config, qemu_fields);
 
 static const struct json_field config_fields[] = {
+	JSON_FIELD(struct config, partition, "partition", str),
 	JSON_FIELD(struct config, qemu, "qemu", object, 0, &qemu_type),
 	JSON_FIELD(struct config, annotations, "annotations", str_list),
 	{ NULL },
@@ -136,11 +139,20 @@ static bool arguments_are_clean(const char *text)
 	return !found || ((found > text && found[-1] != ' ') || (found[2] && found[2] != ' '));
 }
 
+static bool is_partition(const char *kind)
+{
+	const char *argument;
+	return partition_driver_find(kind, &argument) != NULL;
+}
+
 static int check(const struct config *config, struct fault *fault)
 {
 	const struct qemu_config *qemu = &config->qemu;
 	int r = check_path("path", qemu->path, fault);
 
+	if (config->partition && !is_partition(config->partition))
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+		                 "partition: unknown kind \"%s\"", config->partition);
 	if (r >= 0)
 		r = check_path("kernel", qemu->kernel, fault);
 	if (r >= 0)
@@ -214,6 +226,14 @@ int config_load(struct config *ret, const char *path, struct fault *fault)
 
 /* Annotations */
 
+static int annotate_partition(struct config *config, const char *value)
+{
+	if (!is_partition(value))
+		return -EINVAL;
+	config->partition = arena_copy(&config->arena, value, strlen(value));
+	return config->partition ? 0 : -ENOMEM;
+}
+
 static int annotate_memory(struct config *config, const char *value)
 {
 	return parse_memory(value, &config->qemu.memory);
@@ -247,6 +267,7 @@ static const struct {
 	const char *name;
 	int (*take)(struct config *config, const char *value);
 } annotations[] = {
+	{ CONFIG_ANNOTATION "partition", annotate_partition },
 	{ CONFIG_ANNOTATION "memory", annotate_memory },
 	{ CONFIG_ANNOTATION "cpus", annotate_cpus },
 	{ CONFIG_ANNOTATION "kernel-arguments", annotate_arguments },
@@ -292,4 +313,40 @@ void config_deinit(struct config *config)
 {
 	arena_free(&config->arena);
 	*config = (struct config){ 0 };
+}
+
+/* The annotations about the VM are for whoever starts it; this one is wanted before. */
+static int choose_partition(struct config *config, const struct str_map *given,
+                            struct fault *fault)
+{
+	for (size_t i = 0; i < given->count; i++) {
+		const struct str_pair *pair = &given->item[i];
+		int r = strcmp(pair->name, CONFIG_ANNOTATION "partition") ? 0
+			: config_annotate(config, pair->name, pair->value, fault);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int config_partition(const char *asked, const char *path, const struct str_map *given,
+                     struct arena *arena, const char **ret, struct fault *fault)
+{
+	struct config config;
+	int r;
+
+	*ret = asked;
+	if (asked)
+		return 0;
+	r = config_load(&config, path, fault);
+	if (r >= 0)
+		r = choose_partition(&config, given, fault);
+	if (r >= 0) {
+		const char *kind = config.partition ? config.partition : PARTITION_DEFAULT;
+		*ret = arena_copy(arena, kind, strlen(kind));
+		if (!*ret)
+			r = fault_errno(fault, -ENOMEM, "partition");
+	}
+	config_deinit(&config);
+	return r;
 }

@@ -22,6 +22,7 @@ struct qemu_config {
 	int accelerator;
 };
 struct config {
+	const char *partition;  /* what kind new containers run in; NULL where nothing was said */
 	struct qemu_config qemu;
 	struct str_list annotations;    /* that containers may set */
 	struct arena arena;
@@ -46,6 +47,14 @@ bool config_knows(const char *name);
 /* Whether a container's annotation of this name counts. */
 bool config_allows(const struct config *config, const char *name);
 void config_deinit(struct config *config);
+
+/*
+ * What kind of partition new containers run in, for partition_driver_find(): the one that was asked
+ * for, else that of an annotation of theirs, if the file (as config_load()'s path) allows it, else
+ * that of the file, else "local". *ret lives as long as arena and asked.
+ */
+int config_partition(const char *asked, const char *path, const struct str_map *annotations,
+                     struct arena *arena, const char **ret, struct fault *fault);
 
 /* Annotations that are ours begin so. */
 #define CONFIG_ANNOTATION "io.hvrun."

@@ -10,6 +10,7 @@
 #include "shim/creation.h"
 
 #include "oci/spec.h"
+#include "shim/config.h"
 #include "shim/hooks.h"
 #include "shim/image.h"
 #include "shim/pod.h"
@@ -113,7 +114,7 @@ static const struct partition_driver *expected_driver(struct creation *creation)
 {
 	const char *argument;
 	return creation->joins ? find_driver(creation)
-	                       : partition_driver_find(creation->cli->partition, &argument);
+	                       : partition_driver_find(creation->driver, &argument);
 }
 
 static int check_shares(struct creation *creation, struct fault *fault)
@@ -183,7 +184,7 @@ static int connect_partition(struct creation *creation, struct fault *fault)
 {
 	struct cli *cli = creation->cli;
 	const struct sandbox_wish wish = {
-		.driver = cli->partition,
+		.driver = creation->driver,
 		.config = cli->config,
 		.annotations = &creation->bundle.spec.annotations,
 		.debug = cli->debug,
@@ -395,6 +396,10 @@ int creation_make(struct creation *creation, bool run, struct fault *fault)
 		error = pod_find_partition(&creation->cli->state, options->pod,
 		                           &creation->bundle.spec, &creation->arena,
 		                           &creation->partition, &creation->joins, fault);
+	if (!error && !creation->joins)
+		error = config_partition(creation->cli->partition, creation->cli->config,
+		                         &creation->bundle.spec.annotations, &creation->arena,
+		                         &creation->driver, fault);
 	if (!error)
 		error = check_shares(creation, fault);
 	if (!error)

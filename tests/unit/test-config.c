@@ -27,6 +27,7 @@ static void test_defaults(void **state)
 	assert_int_equal(config.qemu.user, 65534);
 	assert_int_equal(config.qemu.accelerator, ACCELERATOR_AUTO);
 	assert_null(config.qemu.path);
+	assert_null(config.partition);
 	assert_int_equal(config.annotations.count, 0);
 	config_deinit(&config);
 }
@@ -40,7 +41,9 @@ static void test_members(void **state)
 	assert_int_equal(parse(&config,
 	        "{\"qemu\":{\"path\":\"/q\",\"kernel\":\"/k\",\"image\":\"/i\",\"memory\":\"2G\","
 	        "\"cpus\":4,\"kernelArguments\":\"a=b\",\"accelerator\":\"kvm\",\"virtiofsd\":\"/v\","
-	        "\"vhostDeviceVsock\":\"/d\",\"user\":1000},\"annotations\":[\"x\"]}", &fault), 0);
+	        "\"vhostDeviceVsock\":\"/d\",\"user\":1000},\"annotations\":[\"x\"],"
+	        "\"partition\":\"qemu\"}", &fault), 0);
+	assert_string_equal(config.partition, "qemu");
 	assert_string_equal(config.qemu.path, "/q");
 	assert_string_equal(config.qemu.kernel, "/k");
 	assert_string_equal(config.qemu.image, "/i");
@@ -97,6 +100,10 @@ static void test_refused(void **state)
 		{ "{\"qemu\":{\"kernelArguments\":\"a -- b\"}}", "c.json: qemu.kernelArguments: " },
 		{ "{\"qemu\":{\"kernelArguments\":\"a\\nb\"}}", "c.json: qemu.kernelArguments: " },
 		{ "{\"annotations\":[1]}", "c.json: annotations[0]: " },
+		{ "{\"partition\":1}", "c.json: partition: " },
+		{ "{\"partition\":\"xen\"}", "c.json: partition: unknown kind \"xen\"" },
+		{ "{\"partition\":\"\"}", "c.json: partition: unknown kind \"\"" },
+		{ "{\"partition\":\"qemu=x\"}", "c.json: partition: unknown kind \"qemu=x\"" },
 	};
 
 	(void)state;
@@ -135,6 +142,53 @@ static void test_annotations(void **state)
 	config_deinit(&config);
 }
 
+/* What was asked for, the annotation, the file, the default: the first of them that there is. */
+static void test_partition(void **state)
+{
+	static const struct {
+		const char *asked, *annotation, *file, *kind, *error;
+	} rows[] = {
+		{ NULL, NULL, "{}", "local" },
+		{ NULL, NULL, "{\"partition\":\"qemu\"}", "qemu" },
+		{ NULL, "local", "{\"partition\":\"qemu\"}", "qemu" },
+		{ NULL, "qemu", "{\"annotations\":[\"io.hvrun.partition\"]}", "qemu" },
+		{ NULL, "attach=vsock://3",
+		  "{\"partition\":\"qemu\",\"annotations\":[\"io.hvrun.partition\"]}",
+		  "attach=vsock://3" },
+		{ NULL, "xen", "{\"annotations\":[\"io.hvrun.partition\"]}", NULL,
+		  "annotation io.hvrun.partition: bad value \"xen\"" },
+		{ NULL, "xen", "{\"annotations\":[\"io.hvrun.memory\"]}", "local" },
+		{ NULL, NULL, "{\"partition\":\"xen\"}", NULL, "unknown kind \"xen\"" },
+		{ "qemu", "local", "{\"annotations\":[\"io.hvrun.partition\"]}", "qemu" },
+		{ "qemu", NULL, "broken", "qemu" },
+		{ NULL, NULL, "broken", NULL, "/tmp/hvrun-config.json." },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < array_size(rows); i++) {
+		char path[] = "/tmp/hvrun-config.json.XXXXXX";
+		struct arena arena = ARENA(1 << 16);
+		struct fault fault = FAULT_NULL;
+		struct str_pair pairs[] = {
+			{ "io.hvrun.cpus", "many" },
+			{ "io.hvrun.partition", rows[i].annotation },
+		};
+		const struct str_map annotations = { rows[i].annotation ? 2 : 1, pairs };
+		const char *kind;
+		cleanup_close int fd = mkstemp(path);
+		assert_int_equal(write(fd, rows[i].file, strlen(rows[i].file)),
+		                 strlen(rows[i].file));
+		int r = config_partition(rows[i].asked, path, &annotations, &arena, &kind, &fault);
+		unlink(path);
+		assert_int_equal(r, rows[i].kind ? 0 : -EINVAL);
+		if (rows[i].kind)
+			assert_string_equal(kind, rows[i].kind);
+		else
+			assert_non_null(strstr(fault.text, rows[i].error));
+		arena_free(&arena);
+	}
+}
+
 static void test_files(void **state)
 {
 	struct config config;
@@ -156,6 +210,7 @@ int main(void)
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_annotations),
+		cmocka_unit_test(test_partition),
 		cmocka_unit_test(test_files),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
