@@ -2,7 +2,8 @@
 
 /*
  * An exit has two moments: the agent says that the process is no more, and everything it wrote
- * has been delivered. Who waits is told at the second. Records of processes that were exec'ed
+ * has been delivered. Who waits is told at the second, or when a time is over: then what is left
+ * goes on to whoever may read it. Records of processes that were exec'ed
  * stay until somebody has asked how they ended, because a caller learns the number of a process
  * only when it may be over already; not more than a few dozen, because some callers never ask.
  */
@@ -15,6 +16,8 @@
 #define UNCLAIMED_MAX 64
 #define EXIT_UNKNOWN 255
 
+static int on_drain_over(struct timer *timer);
+
 struct process *process_new(struct container *container, const struct control_request *wanted)
 {
 	struct process *process = calloc(1, sizeof(*process));
@@ -22,6 +25,7 @@ struct process *process_new(struct container *container, const struct control_re
 	if (!process)
 		return NULL;
 	process->container = container;
+	timer_init(&process->drain, container->task->bridge->loop, on_drain_over);
 	process->height = wanted->terminal ? wanted->height : 0;
 	process->width = wanted->terminal ? wanted->width : 0;
 	return process;
@@ -32,6 +36,7 @@ void process_free(struct process *process)
 	if (!process)
 		return;
 	bridge_abandon(process->container->task->bridge, &process->wait);
+	timer_deinit(&process->drain);
 	stdio_free(process->stdio);
 	free(process);
 }
@@ -100,6 +105,7 @@ static void tell(struct process *process)
 	container->references++;
 	process->state = PROCESS_TOLD;
 	process->proxy = 0;
+	timer_deinit(&process->drain);
 	while (process->waiters) {
 		struct task_request *request = process->waiters;
 		process->waiters = request->next;
@@ -129,6 +135,25 @@ static void step(struct process *process)
 		tell(process);
 	else
 		forget_if_over(process);
+}
+
+/* What was not delivered at the exit may be, for so long. */
+static int set_drain(struct process *process)
+{
+	uint64_t drain = process->container->task->drain;
+
+	if (!drain || !process->stdio || stdio_delivered(process->stdio))
+		return 0;
+	return timer_set(&process->drain, drain);
+}
+
+static int on_drain_over(struct timer *timer)
+{
+	struct process *process = container_of(timer, struct process, drain);
+
+	if (process->state == PROCESS_REAPED)
+		tell(process);
+	return 0;
 }
 
 void process_progress(struct stdio *stdio)
@@ -176,7 +201,10 @@ static void on_exit_answer(struct bridge_call *call, const void *answer, const s
 		stdio_exited(process->stdio, reply->offsets);
 	container->references++;
 	bool init = process == container->init;
-	step(process);
+	if (set_drain(process) < 0)
+		tell(process);
+	else
+		step(process);
 	/* Deletion does not wait for readers. */
 	if (init)
 		container_init_exited(container);
@@ -214,6 +242,29 @@ void process_gone(struct process *process, uint32_t exit_code)
 	}
 	if (process->state == PROCESS_REAPED)
 		tell(process);
+}
+
+int task_close_input(struct process *process)
+{
+	process->input_closed = true;
+	if (process->stdio)
+		stdio_close_input(process->stdio);
+	return 0;
+}
+
+void task_drop_streams(struct process *process)
+{
+	struct container *container = process->container;
+
+	if (process == container->init)
+		stdio_close_fds(container->fd);
+	/* Streams of a request under way are not the agent's yet. */
+	if (!process->stdio || !process->stdio->started)
+		return;
+	stdio_free(take_pointer(process->stdio));
+	container->references++;
+	step(process);
+	container_unref(container);
 }
 
 int task_wait(struct process *process, struct task_request *request)

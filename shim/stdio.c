@@ -5,11 +5,18 @@
  * been delivered, which the offsets of its exit say to the byte. Its streams end later, when the
  * last of its children has let go of them, and until then the output goes on flowing. A caller's fd
  * is closed with its stream, because he takes its end of file for the end of all output.
+ *
+ * Of a FIFO that came as O_RDWR, stdin reads another, O_RDONLY, open file, and the first one is
+ * just kept: without a writer a reader would be told of the end of file, over and over, whenever
+ * the caller's program is replaced by another. When it is closed, what is in the FIFO stays there
+ * to be read, and the end comes behind it.
  */
 
 #include "shim/stdio.h"
 
 #include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
 
 static void output_close(struct stdio_output *output)
 {
@@ -73,6 +80,7 @@ static void input_close(struct stdio *stdio)
 {
 	stdio->in_open = false;
 	close_fd(&stdio->in_fd);
+	close_fd(&stdio->in_hold);
 }
 
 static void input_ended(struct outlet *outlet, uint32_t reason)
@@ -97,12 +105,31 @@ void stdio_close_fds(int fd[static STDIO_COUNT])
 		close_fd(&fd[i]);
 }
 
+/* Where that is refused, the FIFO serves as it is: it never ends. */
+static void hold_input(int *fd, int *ret_hold)
+{
+	char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
+	struct stat st;
+
+	if (*fd < 0 || fstat(*fd, &st) < 0 || !S_ISFIFO(st.st_mode) ||
+	    (fcntl(*fd, F_GETFL) & O_ACCMODE) != O_RDWR)
+		return;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", *fd);
+	int reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (reader < 0)
+		return;
+	*ret_hold = *fd;
+	*fd = reader;
+}
+
 int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, struct logfile *log,
               void (*progress)(struct stdio *stdio), void *owner)
 {
 	struct stdio *stdio = malloc(sizeof(*stdio));
+	cleanup_close int hold = -1;
 	int r = stdio ? 0 : -ENOMEM;
 
+	hold_input(&fd[STDIO_IN], &hold);
 	for (int i = 0; r == 0 && i < STDIO_COUNT; i++) {
 		if (fd[i] >= 0)
 			r = nonblocking_fd(&fd[i], i == STDIO_IN ? O_RDONLY : O_WRONLY);
@@ -117,6 +144,7 @@ int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, str
 		.owner = owner,
 		.in = OUTLET_NULL,
 		.in_fd = take_fd(&fd[STDIO_IN]),
+		.in_hold = take_fd(&hold),
 		.terminal = terminal,
 		.log = log,
 	};
@@ -209,6 +237,11 @@ void stdio_exited(struct stdio *stdio, const struct stream_offsets *offsets)
 	}
 }
 
+void stdio_close_input(struct stdio *stdio)
+{
+	close_fd(&stdio->in_hold);
+}
+
 bool stdio_offset(struct stdio *stdio, uint64_t stream, uint64_t offset)
 {
 	for (int i = 0; i < 2; i++) {
@@ -248,6 +281,7 @@ void stdio_free(struct stdio *stdio)
 	if (stdio->in_open)
 		outlet_deinit(&stdio->in);
 	close_fd(&stdio->in_fd);
+	close_fd(&stdio->in_hold);
 	for (int i = 0; i < 2; i++) {
 		inlet_deinit(&stdio->output[i].inlet);
 		close_fd(&stdio->output[i].fd);

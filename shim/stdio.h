@@ -31,6 +31,7 @@ struct stdio {
 	void *owner;
 	struct outlet in;
 	int in_fd;
+	int in_hold;            /* both ends of the FIFO that in_fd reads, or -1 */
 	bool in_open;
 	struct stdio_output output[2];  /* stdout (also of a terminal), stderr */
 	bool started;                   /* the agent has the streams */
@@ -39,7 +40,11 @@ struct stdio {
 	struct logfile *log;            /* borrowed; takes both outputs */
 };
 
-/* Takes the fds (-1 = none) from the array, also when it fails. */
+/*
+ * Takes the fds (-1 = none) from the array, also when it fails. A FIFO that was opened for reading
+ * and writing outlives the processes at its other end: stdin has no end before
+ * stdio_close_input(), and outputs wait in it for a reader.
+ */
 int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, struct logfile *log,
               void (*progress)(struct stdio *stdio), void *owner);
 /*
@@ -57,6 +62,8 @@ void stdio_forget(struct stdio *stdio);
  * known.
  */
 void stdio_exited(struct stdio *stdio, const struct stream_offsets *offsets);
+/* The end of stdin is there when the last writer of its FIFO has closed it, and all is read. */
+void stdio_close_input(struct stdio *stdio);
 /* A StreamOffset notification: true if it was for a stream of this process. */
 bool stdio_offset(struct stdio *stdio, uint64_t stream, uint64_t offset);
 /* After the exit: everything that the process wrote is delivered. */

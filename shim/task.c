@@ -166,6 +166,8 @@ static int launch(struct process *process, int fd[static STDIO_COUNT], bool term
 
 	if (r < 0)
 		return fault_errno(fault, r, "standard streams");
+	if (process->input_closed)
+		stdio_close_input(process->stdio);
 	/* Without a connection there is nothing to open them on; the request will say so. */
 	if (bridge->ready)
 		r = stdio_attach(process->stdio, &bridge->channel, bridge_stream_ids(bridge, 3),

@@ -67,7 +67,9 @@ struct process {
 	bool claimed;                   /* somebody was told its exit */
 	bool died_along;                /* with the partition */
 	uint32_t exit_code;
+	bool input_closed;              /* from its start on */
 	char exited_at[TIME_TEXT];
+	struct timer drain;             /* since its end; see struct task */
 	struct stdio *stdio;            /* NULL: nothing flows (any more) */
 	struct bridge_call wait;        /* outstanding as long as it runs */
 	struct task_request *waiters;
@@ -112,6 +114,11 @@ struct task {
 	struct container *containers;
 	struct container *vm;           /* has its own processes; in no list; NULL: never any */
 	uint64_t patience;              /* TASK_PATIENCE */
+	/*
+	 * Milliseconds after a process's end at which its exit is told, though its output is not
+	 * all delivered; 0 = it waits for that for ever.
+	 */
+	uint64_t drain;
 	bool paused;                    /* the VM, with all that is in it */
 	bool pausing;                   /* or resuming */
 	struct partition_call unpausing;
@@ -160,6 +167,17 @@ int task_signal(struct process *process, int signal, enum signal_scope scope,
 void task_kill(struct process *process);
 int task_resize(struct process *process, uint16_t height, uint16_t width,
                 struct task_request *request, struct fault *fault);
+/*
+ * The caller will write no more: stdin ends behind what he has written, also of an init that is
+ * still to be started. For a FIFO that was opened for reading and writing; anything else has its
+ * own end. Never an error that it is over already.
+ */
+int task_close_input(struct process *process);
+/*
+ * Closes the caller's ends of its streams now. What it still says is dropped, and no exit waits for
+ * that. The process may be freed here, if it was told its exit.
+ */
+void task_drop_streams(struct process *process);
 int task_pause(struct container *container, bool pause, struct task_request *request,
                struct fault *fault);
 /* The VM. What needs its agent is refused meanwhile (request.c). */

@@ -7,6 +7,7 @@
 #include "tests/unit/fake-agent.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 
@@ -37,6 +38,7 @@ struct asker {
 };
 
 static struct fixture *current;
+static char fifo_path[64];      /* made by some, removed by all */
 
 static struct fake_agent *agent_of(struct fixture *fixture)
 {
@@ -186,6 +188,7 @@ static int teardown(void **state)
 	task_deinit(&fixture->task);
 	fake_deinit(&fixture->agent);
 	(void)unlink(fixture->log_path);
+	(void)unlink(fifo_path);
 	free(fixture);
 	return 0;
 }
@@ -1480,6 +1483,308 @@ static void test_input(void **state)
 	close_callers(&running.callers);
 }
 
+/* As containerd's callers make them: the host's side has both ends of it, the caller opens his. */
+static int make_fifo(int flags, int *ret_callers)
+{
+	(void)unlink(fifo_path);
+	snprintf(fifo_path, sizeof(fifo_path), "/tmp/test-task-%d.fifo", (int)getpid());
+	assert_int_equal(mkfifo(fifo_path, 0600), 0);
+	int passed = open(fifo_path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	*ret_callers = open(fifo_path, flags | O_NONBLOCK | O_CLOEXEC);
+	assert_true(passed >= 0 && *ret_callers >= 0);
+	return passed;
+}
+
+static int open_again(int flags)
+{
+	int fd = open(fifo_path, flags | O_NONBLOCK | O_CLOEXEC);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+enum which { INPUT, OUTPUT };
+
+static void run_with_fifo(struct fixture *fixture, struct running *running, enum which which)
+{
+	running->callers = make_callers();
+	if (which == INPUT) {
+		close_fd(&running->callers.in);
+		close_fd(&running->callers.passed[STDIO_IN]);
+		running->callers.passed[STDIO_IN] = make_fifo(O_WRONLY, &running->callers.in);
+	} else {
+		close_fd(&running->callers.out);
+		close_fd(&running->callers.passed[STDIO_OUT]);
+		running->callers.passed[STDIO_OUT] = make_fifo(O_RDONLY, &running->callers.out);
+	}
+	running->container = create(fixture, "c", &running->callers, NULL, false);
+}
+
+static void grant_input(struct fixture *fixture, const struct running *running, uint64_t limit)
+{
+	uint8_t bytes[8];
+
+	frame_put_u64(bytes, limit);
+	fake_write(agent_of(fixture), FRAME_WINDOW, running->in, bytes, sizeof(bytes));
+}
+
+/* The agent's part of reading input to its end; returns how many bytes it got. */
+static uint64_t read_input(struct fixture *fixture, const struct running *running, uint64_t got)
+{
+	for (;;) {
+		fake_read(agent_of(fixture));
+		assert_int_equal(fixture->agent.frame.id, running->in);
+		if (fixture->agent.frame.type == FRAME_END)
+			break;
+		assert_int_equal(fixture->agent.frame.type, FRAME_DATA);
+		got += fixture->agent.frame.size - FRAME_HEADER;
+		grant_input(fixture, running, got + FAKE_PAYLOAD / 2);
+	}
+	assert_int_equal(frame_get_u64((const uint8_t *)fixture->agent.payload), got);
+	return got;
+}
+
+#define MUCH_INPUT (192 * 1024)
+
+/* What is in the FIFO, and on its way, when its end is announced comes before the end. */
+static void test_close_input(void **state)
+{
+	struct fixture *fixture = *state;
+	struct running running;
+	static char bytes[MUCH_INPUT];
+
+	run_with_fifo(fixture, &running, INPUT);
+	start(fixture, &running);
+	assert_true(fcntl(running.callers.in, F_SETPIPE_SZ, 262144) >= MUCH_INPUT);
+	assert_int_equal(write(running.callers.in, bytes, sizeof(bytes)), sizeof(bytes));
+	close_fd(&running.callers.in);
+	grant_input(fixture, &running, 1000);
+	fake_expect(agent_of(fixture), FRAME_DATA);
+	fake_quiet(agent_of(fixture));
+	task_close_input(running.container->init);
+	task_close_input(running.container->init);
+	fake_quiet(agent_of(fixture));
+	grant_input(fixture, &running, FAKE_PAYLOAD / 2);
+	assert_int_equal(read_input(fixture, &running, 1000), MUCH_INPUT);
+	exit_reply(fixture, running.wait, 0, 0, 0);
+	task_close_input(running.container->init);
+	assert_int_equal(running.container->init->stdio->in_hold, -1);
+	close_callers(&running.callers);
+}
+
+/* Without that it has no end, however often its writers come and go; and nobody is woken for it. */
+static void test_input_without_writers(void **state)
+{
+	struct fixture *fixture = *state;
+	struct running running;
+
+	run_with_fifo(fixture, &running, INPUT);
+	start(fixture, &running);
+	grant_input(fixture, &running, 1000);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(write(running.callers.in, "hello", 5), 5);
+		close_fd(&running.callers.in);
+		fake_expect(agent_of(fixture), FRAME_DATA);
+		assert_string_equal(fixture->agent.payload, "hello");
+		fake_quiet(agent_of(fixture));
+		struct pollfd ready = { .fd = running.container->init->stdio->in_fd,
+		                        .events = POLLIN };
+		assert_int_equal(poll(&ready, 1, 0), 0);
+		running.callers.in = open_again(O_WRONLY);
+	}
+	/* It is closed for us, but he goes on. */
+	task_close_input(running.container->init);
+	assert_int_equal(write(running.callers.in, "more", 4), 4);
+	fake_expect(agent_of(fixture), FRAME_DATA);
+	fake_quiet(agent_of(fixture));
+	close_fd(&running.callers.in);
+	assert_int_equal(read_input(fixture, &running, 19), 19);
+	close_callers(&running.callers);
+}
+
+static void test_close_input_before_start(void **state)
+{
+	struct fixture *fixture = *state;
+	struct running running;
+
+	run_with_fifo(fixture, &running, INPUT);
+	assert_int_equal(write(running.callers.in, "early", 5), 5);
+	close_fd(&running.callers.in);
+	task_close_input(running.container->init);
+	start(fixture, &running);
+	grant_input(fixture, &running, 1000);
+	assert_int_equal(read_input(fixture, &running, 0), 5);
+	close_callers(&running.callers);
+}
+
+/* Both ends are closed with the exit: the FIFO has no reader any more. */
+static void test_input_after_exit(void **state)
+{
+	struct fixture *fixture = *state;
+	struct running running;
+
+	run_with_fifo(fixture, &running, INPUT);
+	start(fixture, &running);
+	exit_reply(fixture, running.wait, 0, 0, 0);
+	assert_int_equal(write(running.callers.in, "x", 1), -1);
+	assert_int_equal(errno, EPIPE);
+	task_close_input(running.container->init);
+	close_callers(&running.callers);
+}
+
+static void test_output_without_readers(void **state)
+{
+	struct fixture *fixture = *state;
+	struct running running;
+
+	run_with_fifo(fixture, &running, OUTPUT);
+	start(fixture, &running);
+	data(fixture, running.out, "one ");
+	close_fd(&running.callers.out);
+	data(fixture, running.out, "two ");
+	fake_quiet(agent_of(fixture));
+	struct pollfd ready = { .fd = running.container->init->stdio->output[0].fd,
+	                        .events = POLLPRI };
+	assert_int_equal(poll(&ready, 1, 0), 0);
+	running.callers.out = open_again(O_RDONLY);
+	data(fixture, running.out, "three");
+	expect_text(running.callers.out, "one two three");
+	fake_end(agent_of(fixture), running.out, 13);
+	expect_end(running.callers.out);
+	close_callers(&running.callers);
+}
+
+static void wait_for_drain(struct fixture *fixture)
+{
+	fake_spin(agent_of(fixture));
+	usleep(30000);
+	fake_spin(agent_of(fixture));
+}
+
+/* The exit is told at last; what is left is still for whoever reads it. */
+static void test_drain_is_bounded(void **state)
+{
+	struct fixture *fixture = *state;
+	struct running running;
+	struct asker waiter;
+	char bytes[65536];
+	size_t total = 0;
+
+	fixture->task.drain = 20;
+	run_with_fifo(fixture, &running, OUTPUT);
+	start(fixture, &running);
+	fresh(&waiter);
+	task_wait(running.container->init, &waiter.request);
+	fill(fixture, running.out, STALLED);
+	exit_reply(fixture, running.wait, 3, STALLED, 0);
+	assert_int_equal(waiter.answers, 0);
+	assert_int_equal(container_status(running.container), CONTAINER_STOPPED);
+	wait_for_drain(fixture);
+	assert_int_equal(waiter.answers, 1);
+	assert_int_equal(waiter.exit_code, 3);
+	fake_end(agent_of(fixture), running.out, STALLED);
+	fake_end(agent_of(fixture), running.err, 0);
+	ssize_t n;
+	while ((n = read_now(running.callers.out, bytes, sizeof(bytes))) != 0) {
+		total += n > 0 ? (size_t)n : 0;
+		assert_true(total <= STALLED);
+		fake_spin(agent_of(fixture));
+	}
+	assert_int_equal(total, STALLED);
+	assert_null(running.container->init->stdio);
+	assert_int_equal(waiter.answers, 1);
+	close_callers(&running.callers);
+}
+
+/* Nobody waits for a time when everything is delivered. */
+static void test_drain_is_not_needed(void **state)
+{
+	struct fixture *fixture = *state;
+	struct running running;
+	struct asker waiter;
+
+	fixture->task.drain = 20;
+	run(fixture, &running);
+	fresh(&waiter);
+	task_wait(running.container->init, &waiter.request);
+	exit_reply(fixture, running.wait, 0, 0, 0);
+	assert_int_equal(waiter.answers, 1);
+	wait_for_drain(fixture);
+	assert_int_equal(fixture->event_count, 3);
+	close_callers(&running.callers);
+}
+
+/* Before the exit, while the output of one that has exited is under way, and after that. */
+static void test_drop_streams(void **state)
+{
+	static const struct { bool exited, told; } cases[] = {
+		{ false, false }, { true, false }, { true, true },
+	};
+	struct fixture *fixture = *state;
+	struct running running;
+
+	run(fixture, &running);
+	for (size_t i = 0; i < array_size(cases); i++) {
+		struct callers callers = make_callers();
+		struct asker executor, waiter;
+		char text[60];
+		uint32_t pid = 20 + (uint32_t)i;
+
+		fixture->task.drain = cases[i].told ? 20 : 0;
+		assert_int_equal(exec(fixture, running.container, &callers, &executor), 0);
+		uint64_t out = stream_id(fixture, "StdOut"), in = stream_id(fixture, "StdIn");
+		snprintf(text, sizeof(text), "{\"Result\":0,\"ProcessId\":%u}", pid);
+		fake_answer(agent_of(fixture), MESSAGE_EXECUTE_PROCESS, fixture->agent.frame.id,
+		            text);
+		uint64_t wait = expect_wait(fixture, pid);
+		struct process *process = container_process(running.container, pid);
+		fresh(&waiter);
+		task_wait(process, &waiter.request);
+		fill(fixture, out, STALLED);
+		if (cases[i].exited) {
+			exit_reply(fixture, wait, 4, STALLED, 0);
+			assert_int_equal(fake_expect(agent_of(fixture), FRAME_END), in);
+		}
+		if (cases[i].told)
+			wait_for_drain(fixture);
+		assert_int_equal(waiter.answers, cases[i].told);
+		task_drop_streams(process);
+		assert_int_equal(waiter.answers, cases[i].exited);
+		close_fd(&callers.in);
+		while (read_now(callers.out, text, sizeof(text)) > 0)
+			;
+		expect_end(callers.out);
+		expect_end(callers.err);
+		assert_int_equal(container_process(running.container, pid) == process,
+		                 !cases[i].exited);
+		if (!cases[i].exited) {
+			assert_int_equal(fake_expect(agent_of(fixture), FRAME_END), in);
+			task_drop_streams(process);
+		}
+		assert_int_equal(fake_expect(agent_of(fixture), FRAME_STOP), out);
+		fake_expect(agent_of(fixture), FRAME_WINDOW);
+		assert_int_equal(fake_expect(agent_of(fixture), FRAME_STOP), out + 1);
+		fake_end(agent_of(fixture), out, STALLED);
+		fake_end(agent_of(fixture), out + 1, 0);
+		if (!cases[i].exited)
+			exit_reply(fixture, wait, 4, STALLED, 0);
+		assert_int_equal(waiter.exit_code, 4);
+		close_callers(&callers);
+	}
+	assert_int_equal(fixture->agent.lost, 0);
+	close_callers(&running.callers);
+}
+
+static void test_drop_streams_before_start(void **state)
+{
+	struct fixture *fixture = *state;
+	struct callers callers = make_callers();
+	struct container *container = create(fixture, "c", &callers, NULL, false);
+
+	task_drop_streams(container->init);
+	expect_end(callers.out);
+	close_callers(&callers);
+}
+
 static void test_describe(void **state)
 {
 	struct fixture *fixture = *state;
@@ -1538,6 +1843,15 @@ int main(void)
 		TEST(test_properties),
 		TEST(test_notifications),
 		TEST(test_input),
+		TEST(test_close_input),
+		TEST(test_input_without_writers),
+		TEST(test_close_input_before_start),
+		TEST(test_input_after_exit),
+		TEST(test_output_without_readers),
+		TEST(test_drain_is_bounded),
+		TEST(test_drain_is_not_needed),
+		TEST(test_drop_streams),
+		TEST(test_drop_streams_before_start),
 		TEST(test_describe),
 	};
 
