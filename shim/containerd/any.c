@@ -8,6 +8,8 @@
 
 #include "shim/containerd/any.h"
 
+#include "shim/containerd/pack.h"
+
 #include <string.h>
 
 bool any_is(const Google__Protobuf__Any *any, const char *type)
@@ -23,14 +25,10 @@ bool any_is(const Google__Protobuf__Any *any, const char *type)
 int any_pack(Google__Protobuf__Any *ret, const ProtobufCMessage *message)
 {
 	google__protobuf__any__init(ret);
-	size_t size = protobuf_c_message_get_packed_size(message);
-	uint8_t *value = size ? malloc(size) : NULL;
-	if (size && !value)
-		return -ENOMEM;
-	ret->type_url = (char *)message->descriptor->name;
-	ret->value.len = size ? protobuf_c_message_pack(message, value) : 0;
-	ret->value.data = value;
-	return 0;
+	int r = pack_message(&ret->value, message);
+	if (r >= 0)
+		ret->type_url = (char *)(uintptr_t)message->descriptor->name;
+	return r;
 }
 
 void any_deinit(Google__Protobuf__Any *any)

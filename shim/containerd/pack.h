@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Messages become bytes. The readers are written in Go, which refuses a whole message for one string
+ * that is no UTF-8; paths and names are any bytes. So every byte of a string that is in no character
+ * becomes '?' on its way out.
+ */
+
+#include "hvsocket/base.h"
+
+#include <protobuf-c/protobuf-c.h>
+
+/* Writes protobuf_c_message_get_packed_size() bytes. */
+void pack_at(uint8_t *to, const ProtobufCMessage *message);
+/* The same into memory of the caller's: free ret->data, which is NULL when there are no bytes. */
+int pack_message(ProtobufCBinaryData *ret, const ProtobufCMessage *message);
