@@ -57,7 +57,7 @@ static const struct json_type partition_record_type =
 
 /* The root */
 
-static int make_parents(const char *path)
+int state_make_root(const char *path)
 {
 	char part[PATH_MAX];
 	size_t length = strlen(path);
@@ -117,7 +117,7 @@ int state_open(struct state *ret, const char *root, struct fault *fault)
 			return r;
 		root = path;
 	}
-	r = make_parents(root);
+	r = state_make_root(root);
 	if (r < 0)
 		return fault_errno(fault, r, "state directory \"%s\"", root);
 	cleanup_free char *real = realpath(root, NULL);

@@ -48,6 +48,8 @@ struct state {
 /* root NULL: the default for this user. Makes the directories. */
 int state_open(struct state *ret, const char *root, struct fault *fault);
 void state_close(struct state *state);
+/* Makes a directory 0700 and those above it, as far as they are missing. */
+int state_make_root(const char *path);
 
 /*
  * Makes containers/<id>; -EEXIST: `container "x" exists already`. As long as the fd is open, and
