@@ -24,7 +24,7 @@ static struct {
 	int fd;
 	enum log_format format;
 	enum log_level level;
-	uint64_t written, limit;
+	uint64_t written, limit, lost;
 	void (*full)(void);
 } state = { .fd = STDERR_FILENO, .format = LOG_FORMAT_TEXT, .level = LOG_LEVEL_INFO };
 
@@ -47,6 +47,7 @@ void log_init(int fd, enum log_format format, enum log_level level)
 	state.fd = fd;
 	state.format = format;
 	state.level = level;
+	state.lost = 0;
 	state.full = NULL;
 }
 
@@ -127,6 +128,31 @@ static size_t compose(enum log_level level, size_t size)
 	return end + (size_t)rest;
 }
 
+/* In one piece, or it is lost: nobody waits for the reader of a log. */
+static bool put(size_t size)
+{
+	ssize_t n;
+
+	do
+		n = write(state.fd, line, size);
+	while (n < 0 && errno == EINTR);
+	state.written += size;
+	return n == (ssize_t)size;
+}
+
+/* True when it is known that lines are missing here, or none are. */
+static bool tell_lost(void)
+{
+	if (!state.lost)
+		return true;
+	int length = snprintf(message, sizeof(message), "%llu lines of the log were lost here",
+	                      (unsigned long long)state.lost);
+	if (!put(compose(LOG_LEVEL_WARNING, (size_t)length)))
+		return false;
+	state.lost = 0;
+	return true;
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
 	va_list args;
@@ -134,15 +160,14 @@ void log_write(enum log_level level, const char *format, ...)
 
 	if (!log_wants(level))
 		return;
+	bool told = tell_lost();
 	va_start(args, format);
 	int length = vsnprintf(message, sizeof(message), format, args);
 	va_end(args);
 	if (length < 0)
 		goto out;
-	size_t end = compose(level, min_size((size_t)length, sizeof(message) - 1));
-	while (write(state.fd, line, end) < 0 && errno == EINTR)
-		;
-	state.written += end;
+	if (!told || !put(compose(level, min_size((size_t)length, sizeof(message) - 1))))
+		state.lost++;
 	if (state.full && state.written >= state.limit) {
 		state.written = 0;
 		state.full();

@@ -15,7 +15,8 @@ enum log_format {
 	LOG_FORMAT_KERNEL, /* <3>hvagent: … for /dev/kmsg, which knows the time */
 };
 
-/* fd is borrowed; -1 silences. */
+/* fd is borrowed; -1 silences. On one that does not block, lines for which there is no room are lost,
+ * and their number is told by the next one that is not. */
 void log_init(int fd, enum log_format format, enum log_level level);
 /* After log_init(): every so many bytes full() is called, which may go on with another file. */
 void log_limit(uint64_t bytes, void (*full)(void));

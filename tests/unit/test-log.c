@@ -4,6 +4,7 @@
 
 #include "oci/log.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -132,6 +133,39 @@ static void test_limit(void **state)
 	close(other_fd);
 }
 
+static void test_lost(void **state)
+{
+	int fds[2];
+	char text[1 << 17];
+
+	(void)state;
+	assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+	log_init(fds[1], LOG_FORMAT_TEXT, LOG_LEVEL_INFO);
+	log_limit(1 << 20, full);
+	int size;
+	for (int i = 0; i < 2000; i++)
+		log_info("line %d.", i);
+	assert_true((size = (int)read(fds[0], text, sizeof(text) - 1)) > 0);
+	text[size] = '\0';
+	assert_non_null(strstr(text, "line 800."));
+	assert_null(strstr(text, "line 1999."));
+	assert_null(strstr(text, "lost"));
+	errno = EBADF;
+	log_info("z");
+	log_info("z");
+	assert_int_equal(errno, EBADF);
+	assert_true((size = (int)read(fds[0], text, sizeof(text) - 1)) > 0);
+	text[size] = '\0';
+	const char *told = strstr(text, "level=warning msg=\"");
+	assert_non_null(told);
+	assert_in_range(strtol(told + strlen("level=warning msg=\""), NULL, 10), 1, 1200);
+	assert_non_null(strstr(told, " lines of the log were lost here\"\n"));
+	assert_null(strstr(told + 1, "level=warning"));
+	assert_non_null(strstr(told, "msg=\"z\"\n"));
+	close(fds[0]);
+	close(fds[1]);
+}
+
 static void test_levels(void **state)
 {
 	static const struct {
@@ -191,6 +225,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_levels, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost, setup, teardown),
 		cmocka_unit_test(test_time),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
