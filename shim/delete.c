@@ -80,16 +80,71 @@ static int delete_unrecorded(struct state *state, const char *id)
  * What is being created is there in a moment, or its creation was killed and the kernel is still at
  * it. A lock cannot be polled for.
  */
-static int hold(struct state *state, const char *id, bool force, int *ret_fd, struct fault *fault)
+static int hold(struct state *state, const char *id, unsigned limit, int *ret_fd,
+                struct fault *fault)
 {
 	static const struct timespec step = { .tv_nsec = 5000000 };
 	int error = state_container_hold(state, id, ret_fd, fault);
 
-	for (int tries = CREATION_LIMIT / 5; error == -EBUSY && force && tries; tries--) {
+	for (unsigned tries = limit / 5; error == -EBUSY && tries; tries--) {
 		nanosleep(&step, NULL);
 		error = state_container_hold(state, id, ret_fd, fault);
 	}
 	return error;
+}
+
+struct wish {
+	bool force;
+	unsigned creation_limit, limit; /* milliseconds; 0: a creation is not waited for; none */
+};
+
+static int delete_as_wished(struct state *state, const char *id, const struct wish *wish,
+                            struct fault *fault)
+{
+	struct container_record record = { 0 };
+	struct client client = CLIENT_NULL;
+	struct bundle bundle = BUNDLE_NULL;
+	struct fault ignored;
+	cleanup_close int directory = -1;
+	int error = hold(state, id, wish->creation_limit, &directory, fault);
+
+	if (error < 0)
+		return error == -ENOENT && wish->force ? 0 : error;
+	error = client_connect_container(&client, state, id, &record, fault);
+	if (error == -ENOENT && !record.partition && wish->force) {
+		error = delete_unrecorded(state, id);
+	} else if (!error || (record.partition && (error == -ENOENT || client_lost(error)))) {
+		/*
+		 * The hooks are in the state directory, which goes. A spec that cannot be read
+		 * any more must not keep the container alive.
+		 */
+		bundle_load_saved(&bundle, state, id, record.bundle, &ignored);
+		if (wish->limit)
+			client_limit(&client, wish->limit);
+		error = delete_container(state, &client, &record, directory, &bundle, wish->force,
+		                         fault);
+	}
+	bundle_deinit(&bundle);
+	client_close(&client);
+	return error;
+}
+
+int delete_by_id(struct state *state, const char *id, bool force, struct fault *fault)
+{
+	const struct wish gentle = { 0 }, forced = {
+		.force = true,
+		.creation_limit = CREATION_LIMIT,
+		.limit = FORCE_LIMIT,
+	};
+
+	return delete_as_wished(state, id, force ? &forced : &gentle, fault);
+}
+
+int delete_soon(struct state *state, const char *id, unsigned limit, struct fault *fault)
+{
+	const struct wish wish = { .force = true, .creation_limit = limit, .limit = limit };
+
+	return delete_as_wished(state, id, &wish, fault);
 }
 
 struct delete_options {
@@ -104,34 +159,9 @@ static const struct option_row delete_rows[] = {
 static int verb_delete(struct cli *cli, void *options, int argc, char **argv, struct fault *fault)
 {
 	(void)argc;
-	bool force = ((struct delete_options *)options)->force;
-	const char *id = argv[0];
-	struct state *state = &cli->state;
-	struct container_record record = { 0 };
-	struct client client = CLIENT_NULL;
-	struct bundle bundle = BUNDLE_NULL;
-	struct fault ignored;
-	cleanup_close int directory = -1;
-	int error = hold(state, id, force, &directory, fault);
+	const struct delete_options *given = options;
 
-	if (error < 0)
-		return error == -ENOENT && force ? 0 : error;
-	error = client_connect_container(&client, state, id, &record, fault);
-	if (error == -ENOENT && !record.partition && force) {
-		error = delete_unrecorded(state, id);
-	} else if (!error || (record.partition && (error == -ENOENT || client_lost(error)))) {
-		/*
-		 * The hooks are in the state directory, which goes. A spec that cannot be read
-		 * any more must not keep the container alive.
-		 */
-		bundle_load_saved(&bundle, state, id, record.bundle, &ignored);
-		if (force)
-			client_limit(&client, FORCE_LIMIT);
-		error = delete_container(state, &client, &record, directory, &bundle, force, fault);
-	}
-	bundle_deinit(&bundle);
-	client_close(&client);
-	return error;
+	return delete_by_id(&cli->state, argv[0], given->force, fault);
 }
 
 const struct verb verbs_delete[] = {

@@ -15,3 +15,12 @@
 int delete_container(struct state *state, struct client *client,
                      const struct container_record *record, int directory,
                      const struct bundle *bundle, bool force, struct fault *fault);
+
+/*
+ * By its id, as `hvrun delete`: however far its creation and its deletion by others have come. With
+ * force also when it runs, and one that does not exist is deleted already.
+ */
+int delete_by_id(struct state *state, const char *id, bool force, struct fault *fault);
+/* The same by force, for who has no time: creator and partition get so many milliseconds each.
+ * -EBUSY, -ETIMEDOUT. */
+int delete_soon(struct state *state, const char *id, unsigned limit, struct fault *fault);

@@ -10,6 +10,7 @@
 
 #include "oci/cgroup_path.h"
 #include "oci/file.h"
+#include "shim/hierarchy.h"
 #include "shim/sandbox.h"
 
 #include <dirent.h>
@@ -27,12 +28,6 @@ static void close_directory(DIR **directory)
 {
 	if (*directory)
 		closedir(*directory);
-}
-
-static void close_file(FILE **file)
-{
-	if (*file)
-		fclose(*file);
 }
 
 /* Directories only: the files of a cgroup are the kernel's. Children first. */
@@ -66,8 +61,9 @@ static void write_file(const char *directory, const char *name, const char *text
 }
 
 /* Of two files a hierarchy has one at most. In version 1 what is frozen does not even die. */
-static int end_processes(const char *path)
+static int end_processes(const char *path, void *unused)
 {
+	(void)unused;
 	write_file(path, "cgroup.kill", "1");
 	write_file(path, "freezer.state", "THAWED");
 	return 0;
@@ -77,8 +73,9 @@ static int end_processes(const char *path)
  * What was killed is still there for a moment. Only version 2 tells when it has left, and then it
  * has left the hierarchies of version 1 as well.
  */
-static int await_empty(const char *path)
+static int await_empty(const char *path, void *unused)
 {
+	(void)unused;
 	char file[6300], text[256];
 	ssize_t n;
 	snprintf(file, sizeof(file), "%s/cgroup.events", path);
@@ -93,8 +90,9 @@ static int await_empty(const char *path)
 }
 
 /* A virtual CPU may be stopped between the two. */
-static int remove_hierarchy(const char *path)
+static int remove_hierarchy(const char *path, void *unused)
 {
+	(void)unused;
 	static const struct timespec step = { .tv_nsec = 1000000 };
 	int error = remove_below(AT_FDCWD, path);
 	for (int tries = LEAVE_TRIES; error == -EBUSY && tries; tries--) {
@@ -104,35 +102,10 @@ static int remove_hierarchy(const char *path)
 	return error;
 }
 
-typedef int cgroup_fn(const char *path);
-
-/* Calls it with the directory that the name has in each hierarchy; without a name there is none. */
-static int for_each_hierarchy(const char *name, cgroup_fn *fn)
-{
-	char line[8192];
-	if (!name)
-		return 0;
-	cleanup(close_file) FILE *mounts = fopen("/proc/self/mounts", "re");
-	if (!mounts)
-		return -errno;
-	int result = 0;
-	while (fgets(line, sizeof(line), mounts)) {
-		char mount[2048], type[64], full[6200];
-		if (sscanf(line, "%*s %2047s %63s", mount, type) != 2 ||
-		    strncmp(type, "cgroup", 6) != 0)
-			continue;
-		snprintf(full, sizeof(full), "%s%s", mount, name);
-		int error = fn(full);
-		if (error < 0 && error != -ENOENT)
-			result = error;
-	}
-	return result;
-}
-
 static int remove_cgroups(const char *name)
 {
-	int error = for_each_hierarchy(name, await_empty);
-	return error < 0 ? error : for_each_hierarchy(name, remove_hierarchy);
+	int error = hierarchy_each(name, await_empty, NULL);
+	return error < 0 ? error : hierarchy_each(name, remove_hierarchy, NULL);
 }
 
 /* NULL: it has none here. */
@@ -150,7 +123,7 @@ int remains_remove_cgroups(const struct container_record *record)
 	int error = find_cgroup(record, &name);
 	if (error < 0)
 		return error;
-	error = for_each_hierarchy(name, end_processes);
+	error = hierarchy_each(name, end_processes, NULL);
 	return error < 0 ? error : remove_cgroups(name);
 }
 
@@ -172,7 +145,7 @@ static int end_partition(const struct partition_record *partition, const char *c
 {
 	if (!ends(partition->pid, partition->start_time))
 		return -EBUSY;
-	int error = for_each_hierarchy(cgroup, end_processes);
+	int error = hierarchy_each(cgroup, end_processes, NULL);
 	if (error < 0)
 		return error;
 	return ends(partition->agent_pid, partition->agent_start_time) ? 0 : -EBUSY;

@@ -14,6 +14,7 @@
 #include "hvsocket/hvsocket.h"
 #include "shim/config.h"
 #include "shim/control.h"
+#include "shim/starter.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -51,23 +52,12 @@ static _Noreturn void child(char *const *args, int ready_fd)
 /* All that it had to say when its start failed. */
 static char said[READY_MAX];
 
-/* One NUL byte is success; text says what failed; nothing at all is a process that died. */
 static int read_ready(int fd, struct fault *fault)
 {
-	size_t length = 0;
-
-	while (length < sizeof(said) - 1) {
-		ssize_t n = read(fd, said + length, sizeof(said) - 1 - length);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		length += (size_t)n;
-		if (!said[0])
-			return 0;
-	}
-	said[length] = '\0';
-	char *newline = memchr(said, '\n', length);
+	if (starter_await(fd, said, sizeof(said)) == 0)
+		return 0;
+	size_t length = strlen(said);
+	char *newline = strchr(said, '\n');
 	if (newline)
 		*newline = '\0';
 	return fault_set(fault, -EIO, HRESULT_FAIL, "start the partition: %s",

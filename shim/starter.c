@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -67,24 +68,80 @@ int starter_options(int argc, char **argv, struct sandbox_options *ret)
 	return 0;
 }
 
-int starter_leave(const struct sandbox_options *options)
+/* The least of the fds (ended by -1) from there on; UINT_MAX: there is none. */
+static unsigned next_kept(const int *fds, unsigned from)
 {
-	unsigned ready = (unsigned)options->ready_fd;
-	int null_fd = open("/dev/null", O_RDWR);
+	unsigned next = UINT_MAX;
 
-	if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 || dup2(null_fd, STDOUT_FILENO) < 0 ||
-	    dup2(null_fd, STDERR_FILENO) < 0 || fcntl(options->ready_fd, F_SETFD, FD_CLOEXEC) < 0)
-		return -errno;
-	if ((ready > 3 && syscall(SYS_close_range, 3u, ready - 1, 0) < 0) ||
-	    syscall(SYS_close_range, ready + 1, ~0u, 0) < 0)
-		return -errno;
+	for (; *fds >= 0; fds++) {
+		if ((unsigned)*fds >= from && (unsigned)*fds < next)
+			next = (unsigned)*fds;
+	}
+	return next;
+}
+
+static int close_others(const int *fds)
+{
+	for (unsigned from = STDERR_FILENO + 1;;) {
+		unsigned kept = next_kept(fds, from);
+		if (kept > from && syscall(SYS_close_range, from, kept - (kept != UINT_MAX), 0) < 0)
+			return -errno;
+		if (kept == UINT_MAX)
+			return 0;
+		if (fcntl((int)kept, F_SETFD, FD_CLOEXEC) < 0)
+			return -errno;
+		from = kept + 1;
+	}
+}
+
+int starter_detach(const int *fds)
+{
+	cleanup_close int null_fd = open("/dev/null", O_RDWR);
+
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (null_fd < 0 || dup2(null_fd, fd) < 0)
+			return -errno;
+	}
+	if (null_fd <= STDERR_FILENO)
+		take_fd(&null_fd);
+	close_fd(&null_fd);
+	int r = close_others(fds);
+	if (r < 0)
+		return r;
 	(void)setsid();
 	umask(077);
 	files_limit_raise();
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);
+	return 0;
+}
+
+int starter_leave(const struct sandbox_options *options)
+{
+	int r = starter_detach((const int[]){ options->ready_fd, -1 });
+
+	if (r < 0)
+		return r;
 	return chdir("/") < 0 ? -errno : 0;
+}
+
+int starter_await(int fd, char *said, size_t size)
+{
+	size_t length = 0;
+
+	while (length < size - 1) {
+		ssize_t n = read(fd, said + length, size - 1 - length);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		length += (size_t)n;
+		if (!said[0])
+			return 0;
+	}
+	said[length] = '\0';
+	return -EIO;
 }
 
 static int on_gone(struct source *source, uint32_t got)

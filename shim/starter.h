@@ -28,8 +28,15 @@ struct starter {
 #define STARTER(fd) { .ready_fd = (fd), .source = SOURCE_NULL }
 
 int starter_options(int argc, char **argv, struct sandbox_options *ret);
-/* Nothing of the caller's is kept but the fd that he waits on. */
+/* Nothing of the caller's is kept but these fds (ended by -1), and his folder. */
+int starter_detach(const int *fds);
+/* Nothing but the fd that he waits on. */
 int starter_leave(const struct sandbox_options *options);
+/*
+ * For him: waits for the word. 0: ready. -EIO: said is the text that came, "" if there was none,
+ * which is a process that died.
+ */
+int starter_await(int fd, char *said, size_t size);
 
 /* gone() is called once if he goes before he is told. */
 int starter_watch(struct starter *starter, struct loop *loop,
