@@ -13,48 +13,18 @@
  * said last is still in the connection, so only when both have come is it over.
  */
 
-#include "shim/sandbox.h"
+#include "shim/sandbox_private.h"
 
 #include "oci/log.h"
-#include "shim/guest.h"
-#include "shim/partition_log.h"
 #include "shim/remains.h"
-#include "shim/server.h"
-#include "shim/starter.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-#define IDLE_LIMIT 10000        /* milliseconds without ever a container */
 #define SHUTDOWN_LIMIT 5000     /* milliseconds for the agent to remove its containers */
 #define RECONNECT_LIMIT 30000   /* milliseconds without a connection to an agent that lives */
 #define PORT_TRIES 4096
-
-struct sandbox {
-	const struct sandbox_options *options;
-	struct starter starter;
-	struct state state;
-	int directory_fd;
-	struct partition_log own_log, agent_log;
-	char *directory;
-	struct config config;
-	struct loop loop;
-	struct signals signals;
-	struct partition partition;
-	struct hv_children children;
-	struct source exited, output;
-	struct bridge bridge;
-	struct guest guest;
-	struct task task;
-	struct server server;
-	struct timer limit;             /* one of the limits above */
-	struct tail said;               /* by the agent, where we read its output */
-	bool running;                   /* the agent */
-	bool shutting_down;             /* containers are being deleted */
-	bool ending;
-	int status;
-};
 
 /* The end */
 
@@ -76,8 +46,7 @@ static void remove_directory(struct sandbox *sandbox)
 		log_warning("remove %s: %s", sandbox->directory, errno_text(r));
 }
 
-/* Ends the loop as soon as the agent has gone. */
-static void end(struct sandbox *sandbox)
+void sandbox_end(struct sandbox *sandbox)
 {
 	if (sandbox->ending)
 		return;
@@ -88,7 +57,7 @@ static void end(struct sandbox *sandbox)
 		sandbox->partition.driver->stop(&sandbox->partition);
 	remove_directory(sandbox);
 	if (!sandbox->running)
-		loop_stop(&sandbox->loop);
+		sandbox->ops->ended(sandbox);
 }
 
 /* Whatever is in it: everybody who waits is told, while there are still connections to him. */
@@ -97,12 +66,12 @@ static void end_at_once(struct sandbox *sandbox)
 	if (sandbox->task.containers)
 		log_warning("the containers are killed with their partition");
 	task_died(&sandbox->task, "was shut down");
-	end(sandbox);
+	sandbox_end(sandbox);
 }
 
 /* The agent deletes its containers first, so that nothing of them stays; asked a second time, we do
  * not wait for that. */
-static void shut_down(struct sandbox *sandbox)
+void sandbox_shut_down(struct sandbox *sandbox)
 {
 	if (!sandbox->bridge.ready || !sandbox->task.containers || sandbox->shutting_down) {
 		end_at_once(sandbox);
@@ -117,10 +86,10 @@ static void shut_down(struct sandbox *sandbox)
 
 static void start_failed(struct sandbox *sandbox, const char *text)
 {
-	starter_tell_failed(&sandbox->starter, text, sandbox->partition.said);
 	log_error("%s", text);
-	sandbox->status = EXIT_FAILURE;
-	end(sandbox);
+	sandbox->failed = true;
+	sandbox->ops->failed(sandbox, text);
+	sandbox_end(sandbox);
 }
 
 /* When the agent has gone and the connection has been read to its end. */
@@ -131,7 +100,7 @@ static void partition_over(struct sandbox *sandbox)
 	if (sandbox->running || sandbox->bridge.connected || sandbox->task.dead)
 		return;
 	sandbox->partition.driver->collect(&sandbox->partition, how, sizeof(how));
-	if (starter_waits(&sandbox->starter)) {
+	if (!sandbox->born) {
 		/* A driver whose processes say much has chosen what belongs to it. */
 		tail_line(&sandbox->said, NULL, line, sizeof(line));
 		snprintf(text, sizeof(text), "%s%s%s", how, line[0] ? ": " : "", line);
@@ -141,8 +110,7 @@ static void partition_over(struct sandbox *sandbox)
 	log_error("%s", how);
 	timer_set(&sandbox->limit, 0);
 	task_died(&sandbox->task, how);
-	if (!sandbox->task.containers)
-		end(sandbox);
+	sandbox->ops->died(sandbox);
 }
 
 static int on_partition_exit(struct source *source, uint32_t got)
@@ -156,18 +124,11 @@ static int on_partition_exit(struct source *source, uint32_t got)
 	if (sandbox->ending) {
 		if (sandbox->partition.pid)
 			sandbox->partition.driver->collect(&sandbox->partition, how, sizeof(how));
-		loop_stop(&sandbox->loop);
+		sandbox->ops->ended(sandbox);
 	} else {
 		partition_over(sandbox);
 	}
 	return 0;
-}
-
-/* Nobody else knows yet that there is a partition. */
-static void on_starter_gone(struct starter *starter)
-{
-	log_info("nobody waits for the partition any more");
-	end(container_of(starter, struct sandbox, starter));
 }
 
 /* The agent's words */
@@ -186,7 +147,7 @@ static int on_output(struct source *source, uint32_t got)
 	ssize_t n = read(source->fd, text, sizeof(text));
 
 	if (n > 0) {
-		if (starter_waits(&sandbox->starter))
+		if (!sandbox->born)
 			tail_add(&sandbox->said, text, (size_t)n);
 		partition_log_write(&sandbox->agent_log, text, (size_t)n);
 	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -209,19 +170,19 @@ static void on_guest_ready(struct guest *guest, const struct fault *fault)
 	/* Lost meanwhile: who noticed that says more. */
 	if (!sandbox->bridge.ready || sandbox->ending)
 		return;
-	if (fault && starter_waits(&sandbox->starter)) {
+	if (fault && !sandbox->born) {
 		start_failed(sandbox, fault->text);
 		return;
 	}
 	if (fault)
 		log_error("%s", fault->text);
 	if (!sandbox->shutting_down)
-		timer_set(&sandbox->limit, sandbox->task.containers ? 0 : IDLE_LIMIT);
-	if (!starter_tell_ready(&sandbox->starter)) {
-		on_starter_gone(&sandbox->starter);
-		return;
-	}
+		timer_set(&sandbox->limit, sandbox->task.containers ? 0 : sandbox->idle_limit);
+	bool first = !sandbox->born;
+	sandbox->born = true;
 	task_connected(&sandbox->task);
+	if (first)
+		sandbox->ops->ready(sandbox);
 }
 
 static void on_guest_said(struct guest *guest, const char *line, size_t size)
@@ -264,7 +225,7 @@ static void on_bridge_lost(struct bridge *bridge, const struct fault *fault)
 
 	if (sandbox->ending)
 		return;
-	if (sandbox->running && starter_waits(&sandbox->starter) &&
+	if (sandbox->running && !sandbox->born &&
 	    fault->hresult == HRESULT_NO_COMMON_VERSION)
 		start_failed(sandbox, fault->text);
 	else if (sandbox->running && !sandbox->shutting_down)
@@ -291,14 +252,13 @@ static int on_limit(struct timer *timer)
 
 	if (sandbox->shutting_down) {
 		end_at_once(sandbox);
-	} else if (!sandbox->bridge.ready && starter_waits(&sandbox->starter)) {
+	} else if (!sandbox->bridge.ready && !sandbox->born) {
 		start_failed(sandbox, "the agent does not answer");
 	} else if (!sandbox->bridge.ready) {
 		log_error("the agent does not come back");
 		sandbox->partition.driver->stop(&sandbox->partition);
 	} else if (!sandbox->task.containers) {
-		log_info("nobody wants a container here");
-		end(sandbox);
+		sandbox->ops->idle(sandbox);
 	}
 	return 0;
 }
@@ -311,11 +271,15 @@ static void on_event(struct task *task, const struct control_event *event)
 
 	log_debug("container %s: %s (process %u)", event->id, event->type, event->pid);
 	server_event(&sandbox->server, event);
+	if (sandbox->ops->event)
+		sandbox->ops->event(sandbox, event);
 }
 
 static void on_emptied(struct task *task)
 {
-	end(container_of(task, struct sandbox, task));
+	struct sandbox *sandbox = container_of(task, struct sandbox, task);
+
+	sandbox->ops->emptied(sandbox);
 }
 
 static void on_remains(struct task *task, const char *id)
@@ -343,7 +307,7 @@ static const struct task_ops task_ops = {
 
 static void on_shutdown(struct server *server)
 {
-	shut_down(container_of(server, struct sandbox, server));
+	sandbox_shut_down(container_of(server, struct sandbox, server));
 }
 
 static void on_describe(struct server *server, struct buf *out)
@@ -383,7 +347,7 @@ static int on_signal(struct signals *signals, int signal)
 	if (signal == SIGUSR1)
 		dump_to_log(sandbox);
 	else
-		shut_down(sandbox);
+		sandbox_shut_down(sandbox);
 	return 0;
 }
 
@@ -422,8 +386,6 @@ static int start_loop(struct sandbox *sandbox, struct fault *fault)
 		r = signals_init(&sandbox->signals, &sandbox->loop, &set, on_signal);
 	if (r >= 0)
 		r = timer_init(&sandbox->limit, &sandbox->loop, on_limit);
-	if (r >= 0)
-		r = starter_watch(&sandbox->starter, &sandbox->loop, on_starter_gone);
 	return r < 0 ? fault_errno(fault, r, "event loop") : 0;
 }
 
@@ -542,7 +504,7 @@ static int save_record(struct sandbox *sandbox, struct fault *fault)
 	return r < 0 ? fault_errno(fault, r, "%s/sandbox.json", sandbox->directory) : 0;
 }
 
-static int begin(struct sandbox *sandbox, struct fault *fault)
+int sandbox_start(struct sandbox *sandbox, struct fault *fault)
 {
 	int r = open_state(sandbox, fault);
 
@@ -563,7 +525,30 @@ static int begin(struct sandbox *sandbox, struct fault *fault)
 	                               sandbox->directory, &server_ops, fault);
 }
 
-static void sandbox_deinit(struct sandbox *sandbox)
+void sandbox_init(struct sandbox *sandbox, const struct sandbox_options *options,
+                  const struct sandbox_ops *ops)
+{
+	*sandbox = (struct sandbox){
+		.options = options,
+		.ops = ops,
+		.state = STATE_NULL,
+		.directory_fd = -1,
+		.own_log = PARTITION_LOG("sandbox.log", &sandbox->directory_fd),
+		.agent_log = PARTITION_LOG("agent.log", &sandbox->directory_fd),
+		.loop = LOOP_NULL,
+		.signals = SIGNALS_NULL,
+		.partition = PARTITION_NULL,
+		.exited = SOURCE_NULL,
+		.output = SOURCE_NULL,
+		.bridge = { .listener = HV_LISTENER_NULL, .accepting = SOURCE_NULL,
+		            .channel = CHANNEL_NULL },
+		.guest = GUEST_NULL,
+		.server = SERVER_NULL,
+		.limit = TIMER_NULL,
+	};
+}
+
+void sandbox_deinit(struct sandbox *sandbox)
 {
 	server_deinit(&sandbox->server);
 	guest_deinit(&sandbox->guest);
@@ -571,7 +556,6 @@ static void sandbox_deinit(struct sandbox *sandbox)
 	task_deinit(&sandbox->task);
 	source_deinit(&sandbox->exited);
 	source_deinit(&sandbox->output);
-	starter_deinit(&sandbox->starter);
 	timer_deinit(&sandbox->limit);
 	signals_deinit(&sandbox->signals);
 	hv_children_remove(&sandbox->children, &sandbox->partition.child);
@@ -585,43 +569,4 @@ static void sandbox_deinit(struct sandbox *sandbox)
 	state_close(&sandbox->state);
 	log_init(-1, LOG_FORMAT_TEXT, LOG_LEVEL_ERROR);
 	close_fd(&sandbox->own_log.fd);
-}
-
-int sandbox_main(int argc, char **argv)
-{
-	struct sandbox_options options;
-
-	if (starter_options(argc, argv, &options) < 0 || starter_leave(&options) < 0)
-		return EXIT_FAILURE;
-	struct sandbox sandbox = {
-		.options = &options,
-		.state = STATE_NULL,
-		.directory_fd = -1,
-		.own_log = PARTITION_LOG("sandbox.log", &sandbox.directory_fd),
-		.agent_log = PARTITION_LOG("agent.log", &sandbox.directory_fd),
-		.loop = LOOP_NULL,
-		.signals = SIGNALS_NULL,
-		.partition = PARTITION_NULL,
-		.exited = SOURCE_NULL,
-		.output = SOURCE_NULL,
-		.bridge = { .listener = HV_LISTENER_NULL, .accepting = SOURCE_NULL,
-		            .channel = CHANNEL_NULL },
-		.guest = GUEST_NULL,
-		.server = SERVER_NULL,
-		.limit = TIMER_NULL,
-		.starter = STARTER(options.ready_fd),
-		.status = EXIT_SUCCESS,
-	};
-	struct fault fault = FAULT_NULL;
-	int r = begin(&sandbox, &fault);
-	if (r >= 0)
-		r = loop_run(&sandbox.loop);
-	else
-		starter_tell_failed(&sandbox.starter, fault.text, sandbox.partition.said);
-	if (r < 0) {
-		log_error("%s", fault.text[0] ? fault.text : errno_text(r));
-		sandbox.status = EXIT_FAILURE;
-	}
-	sandbox_deinit(&sandbox);
-	return sandbox.status;
 }
