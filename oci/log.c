@@ -51,6 +51,12 @@ void log_init(int fd, enum log_format format, enum log_level level)
 	state.full = NULL;
 }
 
+void log_move(int fd)
+{
+	state.fd = fd;
+	state.full = NULL;
+}
+
 void log_limit(uint64_t bytes, void (*full)(void))
 {
 	state.written = 0;

@@ -18,6 +18,8 @@ enum log_format {
 /* fd is borrowed; -1 silences. On one that does not block, lines for which there is no room are lost,
  * and their number is told by the next one that is not. */
 void log_init(int fd, enum log_format format, enum log_level level);
+/* Goes on at another fd, borrowed; -1 silences. */
+void log_move(int fd);
 /* After log_init(): every so many bytes full() is called, which may go on with another file. */
 void log_limit(uint64_t bytes, void (*full)(void));
 /* "error", "warning" ("warn"), "info", "debug" ("trace"); -EINVAL. */

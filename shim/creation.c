@@ -22,6 +22,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #define LOG_FILE "log"
@@ -381,6 +382,20 @@ void creation_undo(struct creation *creation)
 		state_container_remove(state, creation->id);
 }
 
+static int stay_home(struct creation *creation, struct fault *fault)
+{
+	const char *home = creation->home;
+	if (!home)
+		return 0;
+	if (creation->joins && strcmp(creation->partition, home) != 0)
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+		                 "container \"%s\" belongs in partition \"%s\", and not in \"%s\"",
+		                 creation->id, creation->partition, home);
+	creation->partition = home;
+	creation->joins = true;
+	return 0;
+}
+
 int creation_make(struct creation *creation, bool run, struct fault *fault)
 {
 	const struct create_options *options = creation->options;
@@ -396,6 +411,8 @@ int creation_make(struct creation *creation, bool run, struct fault *fault)
 		error = pod_find_partition(&creation->cli->state, options->pod,
 		                           &creation->bundle.spec, &creation->arena,
 		                           &creation->partition, &creation->joins, fault);
+	if (!error)
+		error = stay_home(creation, fault);
 	if (!error && !creation->joins)
 		error = config_partition(creation->cli->partition, creation->cli->config,
 		                         &creation->bundle.spec.annotations, &creation->arena,

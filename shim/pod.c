@@ -90,7 +90,10 @@ static int find_init(struct client *client, const char *id, struct owner *owner,
 	return error;
 }
 
-/* Whether a container of this partition is known by that pid. */
+/*
+ * Whether a container of this partition is known by that pid. Of a VM several may be, which go by
+ * the pid of the VM; then it is the pod's first that is meant, the owner of its namespaces.
+ */
 static int ask_partition(struct state *state, const char *partition, uint32_t pid,
                          struct owner *owner, struct fault *fault)
 {
@@ -102,11 +105,15 @@ static int ask_partition(struct state *state, const char *partition, uint32_t pi
 		return error;
 	client_limit(&client, OTHERS_LIMIT);
 	error = client_call(&client, CONTROL_STATE, &all, NULL, 0, &reply, fault);
-	for (size_t i = 0; !error && !owner->pid && i < reply.containers.count; i++) {
+	const struct control_container *found = NULL;
+	for (size_t i = 0; !error && i < reply.containers.count; i++) {
 		const struct control_container *container = &reply.containers.item[i];
-		if (container->pid == pid || container->init_pid == pid)
-			error = find_init(&client, container->id, owner, fault);
+		if ((container->pid == pid || container->init_pid == pid) &&
+		    (!found || !strcmp(container->id, partition)))
+			found = container;
 	}
+	if (found)
+		error = find_init(&client, found->id, owner, fault);
 	client_close(&client);
 	return error;
 }

@@ -344,6 +344,9 @@ static int handle_shutdown(struct call *call, struct fault *fault)
 	if (server->task->containers && !call->wanted->force)
 		return fault_set(fault, -EBUSY, HRESULT_INVALID_STATE,
 		                 "the partition holds containers");
+	if (server->keep && !call->wanted->force)
+		return fault_set(fault, -EBUSY, HRESULT_INVALID_STATE,
+		                 "the partition is containerd's to end");
 	server_answer(&call->pending->request, &success, NULL);
 	server->ops->shutdown(server);
 	return 0;

@@ -48,13 +48,11 @@ static void remove_directory(struct sandbox *sandbox)
 
 void sandbox_end(struct sandbox *sandbox)
 {
-	if (sandbox->ending)
-		return;
+	/* What a driver has mounted in the directory goes first. */
+	if (!sandbox->ending && sandbox->running)
+		sandbox->partition.driver->stop(&sandbox->partition);
 	sandbox->ending = true;
 	sandbox->server.ending = true;
-	/* What a driver has mounted in the directory goes first. */
-	if (sandbox->running)
-		sandbox->partition.driver->stop(&sandbox->partition);
 	remove_directory(sandbox);
 	if (!sandbox->running)
 		sandbox->ops->ended(sandbox);
@@ -87,7 +85,6 @@ void sandbox_shut_down(struct sandbox *sandbox)
 static void start_failed(struct sandbox *sandbox, const char *text)
 {
 	log_error("%s", text);
-	sandbox->failed = true;
 	sandbox->ops->failed(sandbox, text);
 	sandbox_end(sandbox);
 }
@@ -321,6 +318,8 @@ static void on_describe(struct server *server, struct buf *out)
 	                 sandbox->ending ? ", ending" : "");
 	if (sandbox->partition.driver->describe)
 		sandbox->partition.driver->describe(&sandbox->partition, out);
+	if (sandbox->ops->describe)
+		sandbox->ops->describe(sandbox, out);
 }
 
 static const struct server_ops server_ops = { .shutdown = on_shutdown, .describe = on_describe };
@@ -521,8 +520,11 @@ int sandbox_start(struct sandbox *sandbox, struct fault *fault)
 	task_init(&sandbox->task, &sandbox->bridge, &sandbox->partition, &task_ops);
 	/* Who can connect to us can read who we are. */
 	r = save_record(sandbox, fault);
-	return r < 0 ? r : server_init(&sandbox->server, &sandbox->loop, &sandbox->task,
-	                               sandbox->directory, &server_ops, fault);
+	if (r >= 0)
+		r = server_init(&sandbox->server, &sandbox->loop, &sandbox->task,
+		                sandbox->directory, &server_ops, fault);
+	sandbox->server.keep = sandbox->keep;
+	return r;
 }
 
 void sandbox_init(struct sandbox *sandbox, const struct sandbox_options *options,

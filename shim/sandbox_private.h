@@ -20,7 +20,7 @@ struct sandbox_ops {
 	void (*ready)(struct sandbox *sandbox);
 	/* Instead of that: it never will. The partition is about to end. */
 	void (*failed)(struct sandbox *sandbox, const char *text);
-	/* After sandbox_end(): nothing of the partition is left. */
+	/* After each sandbox_end(): nothing of the partition is left. */
 	void (*ended)(struct sandbox *sandbox);
 	/* idle_limit has passed without ever a container. */
 	void (*idle)(struct sandbox *sandbox);
@@ -29,6 +29,8 @@ struct sandbox_ops {
 	void (*emptied)(struct sandbox *sandbox);
 	/* The partition has ended by itself; its containers are there still, as stopped ones. */
 	void (*died)(struct sandbox *sandbox);
+	/* What a state dump should have of it besides; may be NULL. */
+	void (*describe)(struct sandbox *sandbox, struct buf *out);
 };
 
 struct sandbox {
@@ -52,8 +54,8 @@ struct sandbox {
 	struct timer limit;             /* one of the limits of sandbox.c, or idle_limit */
 	struct tail said;               /* by the agent, where we read its output */
 	bool running;                   /* the agent */
+	bool keep;                      /* nobody but its owner ends it because it is empty */
 	bool born;                      /* has been ready */
-	bool failed;
 	bool shutting_down;             /* containers are being deleted */
 	bool ending;
 };

@@ -28,6 +28,7 @@ struct server {
 	struct source accepting;
 	struct client *clients;
 	bool ending;                    /* nothing new is begun */
+	bool keep;                      /* the partition is not ended for being empty */
 };
 #define SERVER_NULL { .listener = HV_LISTENER_NULL, .accepting = SOURCE_NULL }
 

@@ -136,6 +136,8 @@ void task_notification(struct task *task, const struct notification *notificatio
 void task_died(struct task *task, const char *how);
 
 struct container *task_find(struct task *task, const char *id);
+/* For whoever has added himself to its references. */
+void container_unref(struct container *container);
 /* Stands for the VM itself: always running, with a nameless init. NULL: no memory. */
 struct container *task_vm(struct task *task);
 enum container_status container_status(const struct container *container);

@@ -19,7 +19,6 @@ void task_unshare(struct container *container);
 /* Takes the fds, also when it fails. NULL: no memory. */
 struct container *container_new(struct task *task, const struct control_request *wanted,
                                 int fd[static STDIO_COUNT]);
-void container_unref(struct container *container);
 /* Takes it off the list and ends what hangs on it. The caller holds a reference. */
 void container_remove(struct container *container);
 /* Tells of the exit of all its processes, with which any record of one may be freed. */
