@@ -95,6 +95,9 @@ uint32_t cgroup_controller_mask(const char *text);
 /* The one of a file such as "memory.max", 0 when it is unknown. */
 uint32_t cgroup_controller_of_file(const char *file);
 
+/* cgroup_pressure.c: "cpu.pressure" and the like. Where there is no such file nothing changes. */
+void cgroup_pressure_read(const struct cgroup *cgroup, const char *file, struct psi *ret);
+
 /* cgroup_oom.c */
 void cgroup_oom_close(struct cgroup *cgroup);
 

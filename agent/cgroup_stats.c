@@ -14,9 +14,10 @@
 #include <string.h>
 
 #define PAGE_SIZES_MAX 16
+#define NAME_SIZE 64
 #define V1_UNLIMITED (INT64_MAX & ~(uint64_t)0xffff) /* LONG_MAX in whole pages of any size */
 
-/* A line "key number" of a file, and where in struct statistics_v2 the number goes. */
+/* A line "key number" of a file, and where in struct statistics_v2 the number is added. */
 struct figure {
 	const char *key;
 	size_t offset;
@@ -30,6 +31,8 @@ static const struct figure cpu_figures[] = {
 	FIGURE("nr_periods", cpu.nr_periods),
 	FIGURE("nr_throttled", cpu.nr_throttled),
 	FIGURE("throttled_usec", cpu.throttled_usec),
+	FIGURE("nr_bursts", cpu.nr_bursts),
+	FIGURE("burst_usec", cpu.burst_usec),
 };
 
 static const struct figure v1_cpu_figures[] = {
@@ -55,10 +58,30 @@ static const struct figure memory_figures[] = {
 	FIGURE("unevictable", memory.unevictable),
 	FIGURE("pgfault", memory.pgfault),
 	FIGURE("pgmajfault", memory.pgmajfault),
+	FIGURE("anon_thp", memory.anon_thp),
+	FIGURE("slab_reclaimable", memory.slab_reclaimable),
+	FIGURE("slab_unreclaimable", memory.slab_unreclaimable),
+	FIGURE("workingset_refault", memory.workingset_refault), /* before Linux 5.9 */
+	FIGURE("workingset_refault_anon", memory.workingset_refault),
+	FIGURE("workingset_refault_file", memory.workingset_refault),
+	FIGURE("workingset_activate", memory.workingset_activate),
+	FIGURE("workingset_activate_anon", memory.workingset_activate),
+	FIGURE("workingset_activate_file", memory.workingset_activate),
+	FIGURE("workingset_nodereclaim", memory.workingset_nodereclaim),
+	FIGURE("pgrefill", memory.pgrefill),
+	FIGURE("pgscan", memory.pgscan),
+	FIGURE("pgsteal", memory.pgsteal),
+	FIGURE("pgactivate", memory.pgactivate),
+	FIGURE("pgdeactivate", memory.pgdeactivate),
+	FIGURE("pglazyfree", memory.pglazyfree),
+	FIGURE("pglazyfreed", memory.pglazyfreed),
+	FIGURE("thp_fault_alloc", memory.thp_fault_alloc),
+	FIGURE("thp_collapse_alloc", memory.thp_collapse_alloc),
 };
 
 static const struct figure v1_memory_figures[] = {
 	FIGURE("total_rss", memory.anon),
+	FIGURE("total_rss_huge", memory.anon_thp),
 	FIGURE("total_cache", memory.file),
 	FIGURE("total_shmem", memory.shmem),
 	FIGURE("total_mapped_file", memory.file_mapped),
@@ -80,6 +103,7 @@ static const struct figure memory_event_figures[] = {
 	FIGURE("max", memory_events.max),
 	FIGURE("oom", memory_events.oom),
 	FIGURE("oom_kill", memory_events.oom_kill),
+	FIGURE("oom_group_kill", memory_events.oom_group_kill),
 };
 
 static const struct figure v1_oom_figures[] = {
@@ -93,8 +117,9 @@ static void read_figures(int dir, const char *file, const struct figure *figures
 	if (cgroup_file_read(dir, file, &text) < 0)
 		return;
 	for (size_t i = 0; i < count; i++) {
-		void *to = (char *)statistics + figures[i].offset;
-		cgroup_text_u64(text, figures[i].key, to);
+		uint64_t *to = (void *)((char *)statistics + figures[i].offset), value;
+		if (cgroup_text_u64(text, figures[i].key, &value))
+			*to += value;
 	}
 }
 
@@ -114,6 +139,7 @@ static void read_cpu(const struct cgroup *cgroup, struct statistics_v2 *ret)
 		             array_size(v1_cpu_figures), ret);
 		ret->cpu.throttled_usec /= 1000;
 	}
+	cgroup_pressure_read(cgroup, "cpu.pressure", &ret->cpu.psi);
 }
 
 /* pids.current counts tasks, and so do we where there is no such file. */
@@ -151,6 +177,7 @@ static void read_memory(const struct cgroup *cgroup, struct statistics_v2 *ret)
 {
 	int dir = cgroup_controller_fd(cgroup, CGROUP_MEMORY);
 	ret->memory.usage_limit = ret->memory.swap_limit = UINT64_MAX;
+	cgroup_pressure_read(cgroup, "memory.pressure", &ret->memory.psi);
 	if (cgroup->mounts->home[CGROUP_MEMORY] > CGROUP_V2) {
 		read_v1_memory(dir, ret);
 		return;
@@ -163,6 +190,7 @@ static void read_memory(const struct cgroup *cgroup, struct statistics_v2 *ret)
 	cgroup_file_u64(dir, "memory.max", &ret->memory.usage_limit);
 	cgroup_file_u64(dir, "memory.swap.current", &ret->memory.swap_usage);
 	cgroup_file_u64(dir, "memory.swap.max", &ret->memory.swap_limit);
+	cgroup_file_u64(dir, "memory.swap.peak", &ret->memory.swap_max_usage);
 }
 
 /* The entry of a device, a new one behind the others when it has none. */
@@ -282,6 +310,30 @@ static int read_v1_io(int dir, struct arena *arena, struct statistics_v2 *ret)
 	return 0;
 }
 
+static void page_size_file(char ret[static NAME_SIZE], const struct hugetlb_entry *entry,
+                           const char *suffix)
+{
+	snprintf(ret, NAME_SIZE, "hugetlb.%s.%s", entry->pagesize, suffix);
+}
+
+static void read_page_size(int dir, bool v1, struct hugetlb_entry *entry)
+{
+	char name[NAME_SIZE];
+	page_size_file(name, entry, v1 ? "usage_in_bytes" : "current");
+	cgroup_file_u64(dir, name, &entry->current);
+	page_size_file(name, entry, v1 ? "limit_in_bytes" : "max");
+	cgroup_file_u64(dir, name, &entry->max);
+	/* Some kernels write it so in v2 too. */
+	if (entry->max >= V1_UNLIMITED)
+		entry->max = UINT64_MAX;
+	page_size_file(name, entry, v1 ? "failcnt" : "events");
+	cleanup_free char *events = NULL;
+	if (v1)
+		cgroup_file_u64(dir, name, &entry->failcnt);
+	else if (cgroup_file_read(dir, name, &events) == 0)
+		cgroup_text_u64(events, "max", &entry->failcnt);
+}
+
 /* One entry per "hugetlb.<page size><suffix>". */
 static int read_hugetlb(const struct cgroup *cgroup, struct arena *arena, struct statistics_v2 *ret)
 {
@@ -305,16 +357,10 @@ static int read_hugetlb(const struct cgroup *cgroup, struct arena *arena, struct
 			continue;
 		struct hugetlb_entry *entry = &ret->hugetlb.item[ret->hugetlb.count++];
 		entry->pagesize = arena_copy(arena, size, dot - size);
-		char current[64];
-		snprintf(current, sizeof(current), "hugetlb.%.*s.%s", (int)(dot - size), size,
-		         v1 ? "usage_in_bytes" : "current");
-		cgroup_file_u64(dir, current, &entry->current);
-		if (v1)
-			read_v1_limit(dir, file->d_name, &entry->max);
-		else
-			cgroup_file_u64(dir, file->d_name, &entry->max);
 		if (!entry->pagesize)
 			r = -ENOMEM;
+		else
+			read_page_size(dir, v1, entry);
 	}
 	closedir(list);
 	return ret->hugetlb.item ? r : -ENOMEM;
@@ -326,6 +372,7 @@ int cgroup_statistics(struct cgroup *cgroup, struct arena *arena, struct statist
 	memset(ret, 0, sizeof(*ret));
 	read_cpu(cgroup, ret);
 	read_memory(cgroup, ret);
+	cgroup_pressure_read(cgroup, "io.pressure", &ret->io_psi);
 	int r = read_pids(cgroup, ret);
 	if (r == 0)
 		r = cgroup->mounts->home[CGROUP_IO] > CGROUP_V2 ? read_v1_io(io, arena, ret)

@@ -268,21 +268,29 @@ extern const struct json_type process_list_type;
 
 /* StatisticsV2: containerd's cgroup v2 metrics in JSON, plus figures of agent and guest. */
 struct io_entry { uint64_t major, minor, rbytes, wbytes, rios, wios; };
-struct hugetlb_entry { uint64_t current, max; const char *pagesize; };
+struct hugetlb_entry { uint64_t current, max, failcnt; const char *pagesize; };
+struct psi_line { uint64_t avg10, avg60, avg300, total; };      /* averages: in hundredths of 1 % */
+struct psi { struct psi_line some, full; };
 struct statistics_v2 {
 	struct { uint64_t current, limit; } pids;
 	struct {
 		uint64_t usage_usec, user_usec, system_usec, nr_periods, nr_throttled,
-			throttled_usec;
+			throttled_usec, nr_bursts, burst_usec;
+		struct psi psi;
 	} cpu;
 	struct {
 		uint64_t anon, file, kernel_stack, slab, sock, shmem, file_mapped, file_dirty,
-			file_writeback, inactive_anon, active_anon, inactive_file, active_file,
-			unevictable, pgfault, pgmajfault, usage, usage_limit, swap_usage,
-			swap_limit, max_usage;
+			file_writeback, anon_thp, inactive_anon, active_anon, inactive_file,
+			active_file, unevictable, slab_reclaimable, slab_unreclaimable, pgfault,
+			pgmajfault, workingset_refault, workingset_activate,
+			workingset_nodereclaim, pgrefill, pgscan, pgsteal, pgactivate,
+			pgdeactivate, pglazyfree, pglazyfreed, thp_fault_alloc, thp_collapse_alloc,
+			usage, usage_limit, swap_usage, swap_limit, max_usage, swap_max_usage;
+		struct psi psi;
 	} memory;
-	struct { uint64_t low, high, max, oom, oom_kill; } memory_events;
+	struct { uint64_t low, high, max, oom, oom_kill, oom_group_kill; } memory_events;
 	LIST(struct io_entry) io;
+	struct psi io_psi;
 	LIST(struct hugetlb_entry) hugetlb;
 	struct { uint64_t rss, frames_in, frames_out, bytes_in, bytes_out; } agent;
 	struct {                                /* load: averages in hundredths */

@@ -12,10 +12,29 @@
 #include "oci/message.h"
 
 #define FIGURE(member, name) JSON_FIELD(struct statistics_v2, member, name, u64, JSON_ALWAYS)
+/* What an older agent does not tell, or few ask for: left out when it is 0. */
+#define DETAIL(member, name) JSON_FIELD(struct statistics_v2, member, name, u64)
+#define PRESSURE(member) JSON_FIELD(struct statistics_v2, member, "psi", object, 0, &psi_type)
 #define INNER(name, type) { name, &json_object, 0, JSON_ALWAYS, &(type) }
 #define VIEW(fields) JSON_TYPE(struct statistics_v2, fields)
 
 /* Version 2 */
+
+static const struct json_field psi_line_fields[] = {
+	JSON_FIELD(struct psi_line, avg10, "avg10", u64),
+	JSON_FIELD(struct psi_line, avg60, "avg60", u64),
+	JSON_FIELD(struct psi_line, avg300, "avg300", u64),
+	JSON_FIELD(struct psi_line, total, "total", u64),
+	{ NULL },
+};
+static const struct json_type psi_line_type = JSON_TYPE(struct psi_line, psi_line_fields);
+
+static const struct json_field psi_fields[] = {
+	JSON_FIELD(struct psi, some, "some", object, 0, &psi_line_type),
+	JSON_FIELD(struct psi, full, "full", object, 0, &psi_line_type),
+	{ NULL },
+};
+static const struct json_type psi_type = JSON_TYPE(struct psi, psi_fields);
 
 static const struct json_field pids_fields[] = {
 	FIGURE(pids.current, "current"),
@@ -31,6 +50,9 @@ static const struct json_field cpu_fields[] = {
 	FIGURE(cpu.nr_periods, "nr_periods"),
 	FIGURE(cpu.nr_throttled, "nr_throttled"),
 	FIGURE(cpu.throttled_usec, "throttled_usec"),
+	DETAIL(cpu.nr_bursts, "nr_bursts"),
+	DETAIL(cpu.burst_usec, "burst_usec"),
+	PRESSURE(cpu.psi),
 	{ NULL },
 };
 static const struct json_type cpu_view = VIEW(cpu_fields);
@@ -57,6 +79,23 @@ static const struct json_field memory_fields[] = {
 	FIGURE(memory.swap_usage, "swap_usage"),
 	FIGURE(memory.swap_limit, "swap_limit"),
 	FIGURE(memory.max_usage, "max_usage"),
+	DETAIL(memory.anon_thp, "anon_thp"),
+	DETAIL(memory.slab_reclaimable, "slab_reclaimable"),
+	DETAIL(memory.slab_unreclaimable, "slab_unreclaimable"),
+	DETAIL(memory.workingset_refault, "workingset_refault"),
+	DETAIL(memory.workingset_activate, "workingset_activate"),
+	DETAIL(memory.workingset_nodereclaim, "workingset_nodereclaim"),
+	DETAIL(memory.pgrefill, "pgrefill"),
+	DETAIL(memory.pgscan, "pgscan"),
+	DETAIL(memory.pgsteal, "pgsteal"),
+	DETAIL(memory.pgactivate, "pgactivate"),
+	DETAIL(memory.pgdeactivate, "pgdeactivate"),
+	DETAIL(memory.pglazyfree, "pglazyfree"),
+	DETAIL(memory.pglazyfreed, "pglazyfreed"),
+	DETAIL(memory.thp_fault_alloc, "thp_fault_alloc"),
+	DETAIL(memory.thp_collapse_alloc, "thp_collapse_alloc"),
+	DETAIL(memory.swap_max_usage, "swap_max_usage"),
+	PRESSURE(memory.psi),
 	{ NULL },
 };
 static const struct json_type memory_view = VIEW(memory_fields);
@@ -67,6 +106,7 @@ static const struct json_field memory_events_fields[] = {
 	FIGURE(memory_events.max, "max"),
 	FIGURE(memory_events.oom, "oom"),
 	FIGURE(memory_events.oom_kill, "oom_kill"),
+	DETAIL(memory_events.oom_group_kill, "oom_group_kill"),
 	{ NULL },
 };
 static const struct json_type memory_events_view = VIEW(memory_events_fields);
@@ -84,6 +124,7 @@ static const struct json_type io_entry_type = JSON_TYPE(struct io_entry, io_entr
 
 static const struct json_field io_fields[] = {
 	JSON_FIELD(struct statistics_v2, io, "usage", list, 0, &io_entry_type),
+	PRESSURE(io_psi),
 	{ NULL },
 };
 static const struct json_type io_view = VIEW(io_fields);
@@ -91,6 +132,7 @@ static const struct json_type io_view = VIEW(io_fields);
 static const struct json_field hugetlb_entry_fields[] = {
 	JSON_FIELD(struct hugetlb_entry, current, "current", u64, JSON_ALWAYS),
 	JSON_FIELD(struct hugetlb_entry, max, "max", u64, JSON_ALWAYS),
+	JSON_FIELD(struct hugetlb_entry, failcnt, "failcnt", u64),
 	JSON_FIELD(struct hugetlb_entry, pagesize, "pagesize", str, JSON_ALWAYS),
 	{ NULL },
 };

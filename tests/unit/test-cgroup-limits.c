@@ -484,28 +484,51 @@ static void test_statistics(void **state)
 	struct cgroup_mounts *mounts = machine(false);
 	assert_int_equal(create(mounts, &none, &cgroup, NULL), 0);
 	put("v2/" ID, "cpu.stat", "usage_usec 30\nuser_usec 20\nsystem_usec 10\nnr_periods 3\n"
-	    "nr_throttled 2\nthrottled_usec 1\n");
-	put("v2/" ID, "memory.stat", "anon 1\nfile 2\nkernel_stack 3\nanon_thp 99\npgmajfault 4\n");
+	    "nr_throttled 2\nthrottled_usec 1\nnr_bursts 5\nburst_usec 6\n");
+	put("v2/" ID, "cpu.pressure", "some avg10=1.50 avg60=0.07 avg300=100.00 total=4711\n"
+	    "full avg10=0.00 avg60=0.00 avg300=0.00 total=3\n");
+	put("v2/" ID, "memory.pressure", "some total=18446744073709551615 avg10=1.5 x=\nfull\n");
+	put("v2/" ID, "io.pressure", "\n");
+	put("v2/" ID, "memory.stat", "anon 1\nfile 2\nkernel_stack 3\nanon_thp 99\npgmajfault 4\n"
+	    "workingset_refault_anon 10\nworkingset_refault_file 20\n"
+	    "workingset_activate_anon 1\nworkingset_activate_file 2\npgscan 7\n");
+	put("v2/" ID, "memory.swap.peak", "77\n");
 	put("v2/" ID, "memory.current", "1000\n");
 	put("v2/" ID, "memory.max", "2000\n");
 	put("v2/" ID, "memory.swap.max", "max\n");
-	put("v2/" ID, "memory.events", "low 0\nhigh 1\nmax 2\noom 3\noom_kill 4\n");
+	put("v2/" ID, "memory.events", "low 0\nhigh 1\nmax 2\noom 3\noom_kill 4\n"
+	    "oom_group_kill 5\n");
 	put("v2/" ID, "pids.current", "7\n");
 	put("v2/" ID, "pids.max", "max\n");
 	put("v2/" ID, "io.stat", "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\n7:1 \n"
 	    "253:5 rbytes=10\n");
 	put("v2/" ID, "hugetlb.2MB.current", "2097152\n");
 	put("v2/" ID, "hugetlb.2MB.max", "max\n");
+	put("v2/" ID, "hugetlb.2MB.events", "max 8\n");
 	put("v2/" ID, "hugetlb.1GB.max", "5\n");
 	assert_int_equal(cgroup_statistics(cgroup, &arena, &got), 0);
 	assert_int_equal(got.cpu.usage_usec, 30);
 	assert_int_equal(got.cpu.throttled_usec, 1);
+	assert_int_equal(got.cpu.burst_usec, 6);
+	assert_int_equal(got.cpu.psi.some.avg10, 150);
+	assert_int_equal(got.cpu.psi.some.avg60, 7);
+	assert_int_equal(got.cpu.psi.some.avg300, 10000);
+	assert_int_equal(got.cpu.psi.some.total, 4711);
+	assert_int_equal(got.cpu.psi.full.total, 3);
+	assert_true(got.memory.psi.some.total == UINT64_MAX);
+	assert_int_equal(got.memory.psi.full.total, 0);
 	assert_int_equal(got.memory.anon, 1);
+	assert_int_equal(got.memory.anon_thp, 99);
 	assert_int_equal(got.memory.pgmajfault, 4);
+	assert_int_equal(got.memory.workingset_refault, 30);
+	assert_int_equal(got.memory.workingset_activate, 3);
+	assert_int_equal(got.memory.pgscan, 7);
+	assert_int_equal(got.memory.swap_max_usage, 77);
 	assert_int_equal(got.memory.usage, 1000);
 	assert_int_equal(got.memory.usage_limit, 2000);
 	assert_int_equal(got.memory.swap_limit, UINT64_MAX);
 	assert_int_equal(got.memory_events.oom_kill, 4);
+	assert_int_equal(got.memory_events.oom_group_kill, 5);
 	assert_int_equal(got.pids.current, 7);
 	assert_int_equal(got.pids.limit, UINT64_MAX);
 	assert_int_equal(got.io.count, 3);
@@ -518,6 +541,7 @@ static void test_statistics(void **state)
 		assert_true(small || !strcmp(got.hugetlb.item[i].pagesize, "1GB"));
 		assert_int_equal(got.hugetlb.item[i].max, small ? UINT64_MAX : 5);
 		assert_int_equal(got.hugetlb.item[i].current, small ? 2097152 : 0);
+		assert_int_equal(got.hugetlb.item[i].failcnt, small ? 8 : 0);
 	}
 	cgroup_free(cgroup);
 	machine_end(mounts);

@@ -443,11 +443,17 @@ static void test_documents(void **state)
 
 	/* Version 2 loses nothing, version 1 what it has no place for. */
 	figures.cpu.throttled_usec = UINT64_MAX / 1000;
+	figures.cpu.psi.some.avg10 = 150;
+	figures.memory.psi.full.total = 7;
+	figures.memory.pgscan = 8;
+	figures.io_psi.some.avg300 = 9;
+	figures.hugetlb.item[0].failcnt = 10;
 	figures.memory.usage_limit = UINT64_MAX;
 	figures.agent.frames_in = 12;
 	assert_int_equal(json_encode(&statistics_v2_type, &figures, &out, true), 0);
 	assert_int_equal(json_decode(&arena, &statistics_v2_type, buf_head(&out), buf_length(&out),
 	                             &again, NULL), 0);
+	assert_int_equal(again.hugetlb.item[0].failcnt, 10);
 	again.hugetlb.item = figures.hugetlb.item;
 	assert_memory_equal(&again, &figures, sizeof(figures));
 	buf_consume(&out, buf_length(&out));
@@ -457,6 +463,10 @@ static void test_documents(void **state)
 	                             &again, NULL), 0);
 	again.hugetlb.item = figures.hugetlb.item;
 	again.agent.frames_in = 12;
+	again.cpu.psi = figures.cpu.psi;
+	again.memory.psi = figures.memory.psi;
+	again.memory.pgscan = figures.memory.pgscan;
+	again.io_psi = figures.io_psi;
 	assert_memory_equal(&again, &figures, sizeof(figures));
 	buf_consume(&out, buf_length(&out));
 
