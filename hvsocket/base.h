@@ -63,3 +63,15 @@ static inline size_t min_size(size_t a, size_t b)
 {
 	return a < b ? a : b;
 }
+
+/* Sums and products that stop at the greatest number: for what somebody else claims. */
+static inline uint64_t sum_u64(uint64_t a, uint64_t b)
+{
+	uint64_t sum;
+	return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+static inline uint64_t product_u64(uint64_t a, uint64_t b)
+{
+	uint64_t product;
+	return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}

@@ -203,11 +203,8 @@ static int usec_get(struct json_reader *reader, const struct json *value,
 
 static int usec_put(struct json_writer *writer, const struct json_field *field, const void *from)
 {
-	const uint64_t *usec = from;
-	uint64_t nsec;
+	const uint64_t *usec = from, nsec = product_u64(*usec, 1000);
 
-	if (__builtin_mul_overflow(*usec, (uint64_t)1000, &nsec))
-		nsec = UINT64_MAX;
 	return json_u64.put(writer, field, &nsec);
 }
 

@@ -206,23 +206,23 @@ static int put_entry(struct buf *out, const char *name, uint64_t limit, uint64_t
 	                  (unsigned long long)max);
 }
 
+static unsigned long long nanoseconds(uint64_t usec)
+{
+	return product_u64(usec, 1000);
+}
+
 static int put_cpu(struct buf *out, const struct statistics_v2 *statistics)
 {
 	return buf_printf(out,
 	                  "\"cpu\":{\"usage\":{\"total\":%llu,\"kernel\":%llu,\"user\":%llu},"
 	                  "\"throttling\":{\"periods\":%llu,\"throttledPeriods\":%llu,"
 	                  "\"throttledTime\":%llu}}",
-	                  (unsigned long long)statistics->cpu.usage_usec * 1000,
-	                  (unsigned long long)statistics->cpu.system_usec * 1000,
-	                  (unsigned long long)statistics->cpu.user_usec * 1000,
+	                  nanoseconds(statistics->cpu.usage_usec),
+	                  nanoseconds(statistics->cpu.system_usec),
+	                  nanoseconds(statistics->cpu.user_usec),
 	                  (unsigned long long)statistics->cpu.nr_periods,
 	                  (unsigned long long)statistics->cpu.nr_throttled,
-	                  (unsigned long long)statistics->cpu.throttled_usec * 1000);
-}
-
-static uint64_t sum(uint64_t a, uint64_t b)
-{
-	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+	                  nanoseconds(statistics->cpu.throttled_usec));
 }
 
 /* raw: the members of the statistics' own document. */
@@ -237,8 +237,8 @@ static int put_memory(struct buf *out, const struct statistics_v2 *statistics,
 	if (r >= 0)
 		r = buf_append(out, ",", 1);
 	if (r >= 0)
-		r = put_entry(out, "swap", sum(limit, statistics->memory.swap_limit),
-		              sum(usage, statistics->memory.swap_usage), 0);
+		r = put_entry(out, "swap", sum_u64(limit, statistics->memory.swap_limit),
+		              sum_u64(usage, statistics->memory.swap_usage), 0);
 	if (r >= 0)
 		r = buf_printf(out, ",\"raw\":");
 	if (r >= 0)

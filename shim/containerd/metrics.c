@@ -18,7 +18,8 @@
 #include <sys/vfs.h>
 
 #define METRICS_ARENA (4u << 20)
-#define ENTRIES_MAX 4096        /* devices, page sizes: more would be no answer but a flood */
+#define DEVICES_MAX 4096        /* more would be no answer but a flood */
+#define PAGE_SIZES_MAX 64
 #define V1_UNLIMITED (INT64_MAX & ~(uint64_t)0xfff)
 
 /* A number of a message, and where in struct statistics_v2 it comes from. */
@@ -117,7 +118,7 @@ static v2_psi *fill_psi(struct pressure *ret, const struct psi *psi)
 
 static int fill_v2_io(v2_io *ret, const struct statistics_v2 *statistics, struct arena *arena)
 {
-	ret->n_usage = min_size(statistics->io.count, ENTRIES_MAX);
+	ret->n_usage = min_size(statistics->io.count, DEVICES_MAX);
 	ret->usage = (v2_io_entry **)make_list(arena, ret->n_usage, sizeof(v2_io_entry));
 	if (!ret->usage)
 		return -ENOMEM;
@@ -138,7 +139,7 @@ static int fill_v2_io(v2_io *ret, const struct statistics_v2 *statistics, struct
 static int fill_v2_hugetlb(v2_metrics *ret, const struct statistics_v2 *statistics,
                            struct arena *arena)
 {
-	ret->n_hugetlb = min_size(statistics->hugetlb.count, ENTRIES_MAX);
+	ret->n_hugetlb = min_size(statistics->hugetlb.count, PAGE_SIZES_MAX);
 	ret->hugetlb = (v2_hugetlb **)make_list(arena, ret->n_hugetlb, sizeof(v2_hugetlb));
 	if (!ret->hugetlb)
 		return -ENOMEM;
@@ -208,16 +209,9 @@ static const struct row v1_memory_rows[] = {
 	BOTH(unevictable, unevictable),
 };
 
-static uint64_t sum(uint64_t a, uint64_t b)
-{
-	uint64_t both;
-	return __builtin_add_overflow(a, b, &both) ? UINT64_MAX : both;
-}
-
 static uint64_t nanoseconds(uint64_t usec)
 {
-	uint64_t nsec;
-	return __builtin_mul_overflow(usec, (uint64_t)1000, &nsec) ? UINT64_MAX : nsec;
+	return product_u64(usec, 1000);
 }
 
 static uint64_t v1_limit(uint64_t limit)
@@ -265,9 +259,9 @@ static v1_memory *fill_v1_memory(struct v1_memories *ret, const struct statistic
 	ret->usage.limit = v1_limit(limit);
 	ret->usage.max = statistics->memory.max_usage;
 	ret->usage.failcnt = statistics->memory_events.max;
-	ret->swap.usage = sum(usage, statistics->memory.swap_usage);
-	ret->swap.limit = v1_limit(sum(limit, statistics->memory.swap_limit));
-	ret->kernel.usage = sum(statistics->memory.kernel_stack, statistics->memory.slab);
+	ret->swap.usage = sum_u64(usage, statistics->memory.swap_usage);
+	ret->swap.limit = v1_limit(sum_u64(limit, statistics->memory.swap_limit));
+	ret->kernel.usage = sum_u64(statistics->memory.kernel_stack, statistics->memory.slab);
 	ret->kernel.limit = ret->tcp.limit = V1_UNLIMITED;
 	ret->tcp.usage = statistics->memory.sock;
 	ret->memory.hierarchical_memory_limit = ret->usage.limit;
@@ -299,7 +293,7 @@ static v1_blkio_entry **make_v1_io(const struct statistics_v2 *statistics, size_
 
 static int fill_v1_io(v1_blkio *ret, const struct statistics_v2 *statistics, struct arena *arena)
 {
-	size_t devices = min_size(statistics->io.count, ENTRIES_MAX);
+	size_t devices = min_size(statistics->io.count, DEVICES_MAX);
 
 	ret->n_io_service_bytes_recursive = ret->n_io_serviced_recursive = 2 * devices;
 	ret->io_service_bytes_recursive =
@@ -314,7 +308,7 @@ static int fill_v1_io(v1_blkio *ret, const struct statistics_v2 *statistics, str
 static int fill_v1_hugetlb(v1_metrics *ret, const struct statistics_v2 *statistics,
                            struct arena *arena)
 {
-	ret->n_hugetlb = min_size(statistics->hugetlb.count, ENTRIES_MAX);
+	ret->n_hugetlb = min_size(statistics->hugetlb.count, PAGE_SIZES_MAX);
 	ret->hugetlb = (v1_hugetlb **)make_list(arena, ret->n_hugetlb, sizeof(v1_hugetlb));
 	if (!ret->hugetlb)
 		return -ENOMEM;
@@ -362,7 +356,7 @@ int metrics_pack(const struct statistics_v2 *statistics, bool v2, Google__Protob
 	return (v2 ? pack_v2 : pack_v1)(statistics, &arena, ret);
 }
 
-bool metrics_host_is_v2(void)
+bool metrics_host_v2(void)
 {
 	struct statfs fs;
 	return statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;

@@ -13,4 +13,4 @@
 /* As io.containerd.cgroups.v2.Metrics, else v1; any_deinit() frees the value. */
 int metrics_pack(const struct statistics_v2 *statistics, bool v2, Google__Protobuf__Any *ret);
 /* Whether this machine has cgroups of version 2 and no others. */
-bool metrics_host_is_v2(void);
+bool metrics_host_v2(void);
