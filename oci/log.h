@@ -15,8 +15,8 @@ enum log_format {
 	LOG_FORMAT_KERNEL, /* <3>hvagent: … for /dev/kmsg, which knows the time */
 };
 
-/* fd is borrowed; -1 silences. On one that does not block, lines for which there is no room are lost,
- * and their number is told by the next one that is not. */
+/* fd is borrowed; -1 silences. On one that does not block, lines for which there is no room are
+ * lost, and their number is told by the next one that is not. */
 void log_init(int fd, enum log_format format, enum log_level level);
 /* Goes on at another fd, borrowed; -1 silences. */
 void log_move(int fd);

@@ -15,6 +15,7 @@
 
 #include "oci/json.h"
 #include "shim/containerd/any.h"
+#include "shim/containerd/pack.h"
 
 #include <string.h>
 
@@ -145,12 +146,11 @@ static int answer_message(const char *address, struct buf *out)
 	result.version = 3;
 	result.address = (char *)(uintptr_t)address;
 	result.protocol = (char *)(uintptr_t)"ttrpc";
-	size_t size = containerd__runtime__bootstrap__v1__bootstrap_result__get_packed_size(&result);
-	char *to = buf_reserve(out, size);
+	char *to = buf_reserve(out, protobuf_c_message_get_packed_size(&result.base));
 	if (!to)
 		return -ENOMEM;
-	buf_commit(out, containerd__runtime__bootstrap__v1__bootstrap_result__pack(
-			&result, (uint8_t *)to));
+	pack_at((uint8_t *)to, &result.base);
+	buf_commit(out, protobuf_c_message_get_packed_size(&result.base));
 	return 0;
 }
 
