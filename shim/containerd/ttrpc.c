@@ -3,7 +3,8 @@
 /*
  * How much is read at once: a piece that holds any usual request while no frame has begun, and as
  * much again as is there already while a large one is coming. So a peer has to send what it makes
- * us keep.
+ * us keep. Of what follows a frame that came in pieces nothing is read along with it: then nothing
+ * is left after it, and its memory is given back.
  */
 
 #include "shim/containerd/ttrpc.h"
@@ -88,8 +89,8 @@ static size_t read_size(const struct ttrpc_input *input)
 		return READ_SIZE;
 	ttrpc_frame_decode((const uint8_t *)buf_head(&input->buf), &frame);
 	size_t whole = TTRPC_HEADER + (size_t)frame.size;
-	size_t rest = whole > has ? min_size(whole - has, has) : 0;
-	return rest > READ_SIZE ? rest : READ_SIZE;
+	size_t most = has > READ_SIZE ? has : READ_SIZE;
+	return whole > has ? min_size(whole - has, most) : READ_SIZE;
 }
 
 int ttrpc_input_receive(struct ttrpc_input *input, int fd)

@@ -7,7 +7,7 @@
  * deleted, even if nobody is there to hear of it.
  *
  * A client that does not read is told nothing more once OUT_MAX bytes wait for it. Before that, at
- * OUT_PAUSE, its requests are not read any more: they are what makes answers, all but the parked
+ * OUT_PAUSE, its requests are left where they are: they are what makes answers, all but the parked
  * ones. Nobody else notices.
  *
  * A client cannot take a request back, it only says with it how long it will wait. Parked calls
@@ -40,6 +40,7 @@ struct ttrpc_connection {
 	struct ttrpc_input in;
 	struct buf out;
 	bool broken;                    /* nothing can be sent, and the end is near */
+	bool left_over;                 /* requests have been read and left: see OUT_PAUSE */
 	uint32_t last_stream;
 	struct ttrpc_call *calls;
 	unsigned call_count;
@@ -67,11 +68,17 @@ static void break_connection(struct ttrpc_connection *connection, int error)
 	(void)shutdown(connection->source.fd, SHUT_RDWR);
 }
 
+static bool is_paused(const struct ttrpc_connection *connection)
+{
+	return buf_length(&connection->out) > OUT_PAUSE;
+}
+
 static void wait_for_more(struct ttrpc_connection *connection)
 {
-	size_t waiting = buf_length(&connection->out);
-	uint32_t want = (waiting <= OUT_PAUSE ? EPOLLIN : 0) | (waiting ? EPOLLOUT : 0);
+	uint32_t want = is_paused(connection) ? 0 : EPOLLIN;
 
+	if (buf_length(&connection->out) || connection->left_over)
+		want |= EPOLLOUT;
 	(void)source_want(&connection->source, want);
 }
 
@@ -372,25 +379,33 @@ static void connection_free(struct ttrpc_connection *connection)
 	free(connection);
 }
 
+static void take_frames(struct ttrpc_connection *connection)
+{
+	struct ttrpc_frame frame;
+	const uint8_t *payload;
+
+	while (!is_paused(connection) && ttrpc_input_next(&connection->in, &frame, &payload))
+		on_frame(connection, &frame, payload);
+	connection->left_over = is_paused(connection);
+	wait_for_more(connection);
+}
+
 static int on_socket(struct source *source, uint32_t got)
 {
 	struct ttrpc_connection *connection =
 		container_of(source, struct ttrpc_connection, source);
-	struct ttrpc_frame frame;
-	const uint8_t *payload;
 
 	/* Also after a hang-up: it ends what waits to be sent, so that the rest is read. */
 	if (buf_length(&connection->out))
 		flush(connection);
-	if (!(got & ~(uint32_t)EPOLLOUT))
+	take_frames(connection);
+	if (!(got & ~(uint32_t)EPOLLOUT) || is_paused(connection))
 		return 0;
 	int r = ttrpc_input_receive(&connection->in, source->fd);
-	if (r < 0 && r != -EAGAIN) {
+	if (r >= 0)
+		take_frames(connection);
+	else if (r != -EAGAIN)
 		connection_free(connection);
-		return 0;
-	}
-	while (ttrpc_input_next(&connection->in, &frame, &payload))
-		on_frame(connection, &frame, payload);
 	return 0;
 }
 
