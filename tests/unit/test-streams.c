@@ -384,7 +384,8 @@ static void test_logger_surroundings(void **state)
 	/* Something that it could inherit. */
 	int stray = dup(STDOUT_FILENO);
 	assert_int_equal(open_logger(fixture, &streams, "binary://",
-	                             "cat /proc/$$/environ >env; ls /proc/$$/fd | sort -n | tr -d '\\n' >fds;"
+	                             "cat /proc/$$/environ >env;"
+	                             "ls /proc/$$/fd | sort -n | tr -d '\\n' >fds;"
 	                             "grep -E '^Sig(Blk|Ign)' /proc/$$/status >signals;"
 	                             "readlink /proc/$$/fd/0 /proc/$$/fd/1 | cat >null;"
 	                             "ls -l /proc/$$/fd/[345] | cut -c 1-10 >modes;"
