@@ -349,6 +349,8 @@ static void describe_output(const struct stdio_output *output, const char *name,
 {
 	const struct inlet *inlet = &output->inlet;
 
+	if (output->reader.fd >= 0)
+		(void)buf_printf(out, "    %s: the rest waits for a reader\n", name);
 	if (!output->open)
 		return;
 	(void)buf_printf(out, "    %s stream %llu: received %llu delivered %llu held %zu",

@@ -10,13 +10,48 @@
  * just kept: without a writer a reader would be told of the end of file, over and over, whenever
  * the caller's program is replaced by another. When it is closed, what is in the FIFO stays there
  * to be read, and the end comes behind it.
+ *
+ * What is in a FIFO is lost when the last who had it open closes it. A caller's program that is
+ * being replaced when a process ends finds the last words of that all the same, if they are to be
+ * kept: the end for writing stays open until it has opened its own.
  */
 
 #include "shim/stdio.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+
+/* FIFOs */
+
+#define FD_PATH (sizeof("/proc/self/fd/") + 3 * sizeof(int))
+
+static const char *fd_path(int fd, char path[static FD_PATH])
+{
+	snprintf(path, FD_PATH, "/proc/self/fd/%d", fd);
+	return path;
+}
+
+/* Both of its ends. */
+static bool holds_fifo(int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) &&
+	       (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR;
+}
+
+static bool has_reader(int fd)
+{
+	struct pollfd end = { .fd = fd };
+
+	return poll(&end, 1, 0) <= 0 || !(end.revents & POLLERR);
+}
+
+/* Outputs */
 
 static void output_close(struct stdio_output *output)
 {
@@ -48,6 +83,46 @@ static void output_progress(struct inlet *inlet)
 		output->stdio->progress(output->stdio);
 }
 
+static int on_opened(struct source *source, uint32_t got)
+{
+	(void)got;
+	struct stdio_output *output = container_of(source, struct stdio_output, reader);
+	char events[sizeof(struct inotify_event) + 1];
+
+	while (read(source->fd, events, sizeof(events)) > 0)
+		;
+	if (!has_reader(output->fd))
+		return 0;
+	source_close(source);
+	close_fd(&output->fd);
+	output->stdio->progress(output->stdio);
+	return 0;
+}
+
+/* True if the output is not to be closed yet: it has bytes, and nobody to read them. */
+static bool keep_rest(struct stdio_output *output)
+{
+	char path[FD_PATH];
+	int waiting = 0;
+
+	if (!output->stdio->keeps || !holds_fifo(output->fd) ||
+	    ioctl(output->fd, FIONREAD, &waiting) < 0 || waiting == 0)
+		return false;
+	fd_path(output->fd, path);
+	cleanup_close int writer = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	cleanup_close int notify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (writer < 0 || notify < 0 || inotify_add_watch(notify, path, IN_OPEN) < 0)
+		return false;
+	close_fd(&output->fd);
+	output->fd = take_fd(&writer);
+	/* Whoever opens it from here on is noticed. */
+	if (has_reader(output->fd) ||
+	    source_init(&output->reader, output->stdio->loop, notify, EPOLLIN, on_opened) < 0)
+		return false;
+	take_fd(&notify);
+	return true;
+}
+
 static void output_ended(struct inlet *inlet, uint32_t reason)
 {
 	(void)reason;
@@ -55,7 +130,10 @@ static void output_ended(struct inlet *inlet, uint32_t reason)
 
 	/* When the reader went away, the inlet must still hear the rest out. */
 	inlet_deinit(inlet);
-	output_close(output);
+	if (keep_rest(output))
+		output->open = false;
+	else
+		output_close(output);
 	output->stdio->progress(output->stdio);
 }
 
@@ -75,6 +153,8 @@ static const struct inlet_ops log_ops = {
 	.ended = output_ended,
 	.lost = output_lost,
 };
+
+/* Input */
 
 static void input_close(struct stdio *stdio)
 {
@@ -99,27 +179,26 @@ static void input_lost(struct outlet *outlet)
 
 static const struct outlet_ops input_ops = { .ended = input_ended, .lost = input_lost };
 
-void stdio_close_fds(int fd[static STDIO_COUNT])
-{
-	for (int i = 0; i < STDIO_COUNT; i++)
-		close_fd(&fd[i]);
-}
-
 /* Where that is refused, the FIFO serves as it is: it never ends. */
 static void hold_input(int *fd, int *ret_hold)
 {
-	char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
-	struct stat st;
+	char path[FD_PATH];
 
-	if (*fd < 0 || fstat(*fd, &st) < 0 || !S_ISFIFO(st.st_mode) ||
-	    (fcntl(*fd, F_GETFL) & O_ACCMODE) != O_RDWR)
+	if (!holds_fifo(*fd))
 		return;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", *fd);
-	int reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	int reader = open(fd_path(*fd, path), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (reader < 0)
 		return;
 	*ret_hold = *fd;
 	*fd = reader;
+}
+
+/* All of them */
+
+void stdio_close_fds(int fd[static STDIO_COUNT])
+{
+	for (int i = 0; i < STDIO_COUNT; i++)
+		close_fd(&fd[i]);
 }
 
 int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, struct logfile *log,
@@ -152,6 +231,7 @@ int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, str
 		stdio->output[i] = (struct stdio_output){
 			.stdio = stdio,
 			.inlet = INLET_NULL,
+			.reader = SOURCE_NULL,
 			.fd = take_fd(&fd[STDIO_OUT + i]),
 		};
 	*ret = stdio;
@@ -175,6 +255,7 @@ int stdio_attach(struct stdio *stdio, struct channel *channel, uint64_t first_id
 	int r = 0;
 
 	*ret = (struct stdio_streams){ .window = STREAM_WINDOW };
+	stdio->loop = channel->source.loop;
 	if (stdio->in_fd >= 0) {
 		ret->in = first_id;
 		r = outlet_init(&stdio->in, channel, ret->in, stdio->in_fd, 0, stdio->terminal,
@@ -271,7 +352,11 @@ bool stdio_delivered(struct stdio *stdio)
 
 bool stdio_idle(const struct stdio *stdio)
 {
-	return !stdio->in_open && !stdio->output[0].open && !stdio->output[1].open;
+	for (int i = 0; i < 2; i++) {
+		if (stdio->output[i].open || stdio->output[i].reader.fd >= 0)
+			return false;
+	}
+	return !stdio->in_open;
 }
 
 void stdio_free(struct stdio *stdio)
@@ -284,6 +369,7 @@ void stdio_free(struct stdio *stdio)
 	close_fd(&stdio->in_hold);
 	for (int i = 0; i < 2; i++) {
 		inlet_deinit(&stdio->output[i].inlet);
+		source_close(&stdio->output[i].reader);
 		close_fd(&stdio->output[i].fd);
 	}
 	free(stdio);

@@ -22,6 +22,7 @@ struct stdio_output {
 	struct inlet inlet;
 	int fd;                 /* owned; -1 with a log or without the stream */
 	bool open;              /* attached, and not all delivered */
+	struct source reader;   /* tells when somebody opens the FIFO that holds the rest */
 	struct opt_u64 target;  /* what must be delivered before the exit is told */
 };
 
@@ -37,6 +38,8 @@ struct stdio {
 	bool started;                   /* the agent has the streams */
 	bool exited;                    /* the process has */
 	bool terminal;
+	bool keeps;                     /* a FIFO with the rest, until somebody comes for it */
+	struct loop *loop;
 	struct logfile *log;            /* borrowed; takes both outputs */
 };
 

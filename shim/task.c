@@ -166,6 +166,7 @@ static int launch(struct process *process, int fd[static STDIO_COUNT], bool term
 
 	if (r < 0)
 		return fault_errno(fault, r, "standard streams");
+	process->stdio->keeps = container->task->drain > 0;
 	if (process->input_closed)
 		stdio_close_input(process->stdio);
 	/* Without a connection there is nothing to open them on; the request will say so. */

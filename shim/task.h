@@ -116,7 +116,9 @@ struct task {
 	uint64_t patience;              /* TASK_PATIENCE */
 	/*
 	 * Milliseconds after a process's end at which its exit is told, though its output is not
-	 * all delivered; 0 = it waits for that for ever.
+	 * all delivered. That goes on then, and what is in a FIFO that nobody has open waits there,
+	 * until a reader has come or task_drop_streams() is called. 0: the exit waits for ever, and
+	 * nothing else.
 	 */
 	uint64_t drain;
 	bool paused;                    /* the VM, with all that is in it */

@@ -1695,6 +1695,78 @@ static void test_drain_is_bounded(void **state)
 	close_callers(&running.callers);
 }
 
+/* The last words wait in their FIFO for who is away, and only there. */
+static void test_reader_comes_after_exit(void **state)
+{
+	static const struct { uint64_t drain; bool empty; } cases[] = {
+		{ 1000, false }, { 1000, true }, { 0, false },
+	};
+	struct fixture *fixture = *state;
+
+	for (size_t i = 0; i < array_size(cases); i++) {
+		struct fault fault = FAULT_NULL;
+		struct running running;
+		struct asker deleter;
+		struct buf text = BUF(1 << 16);
+		char bytes[8];
+		fixture->task.drain = cases[i].drain;
+		run_with_fifo(fixture, &running, OUTPUT);
+		start(fixture, &running);
+		close_fd(&running.callers.out);
+		if (!cases[i].empty)
+			data(fixture, running.out, "last");
+		exit_reply(fixture, running.wait, 0, cases[i].empty ? 0 : 4, 0);
+		fake_expect(agent_of(fixture), FRAME_END);
+		assert_int_equal(running.container->init->state, PROCESS_TOLD);
+		fake_end(agent_of(fixture), running.out, cases[i].empty ? 0 : 4);
+		fake_end(agent_of(fixture), running.err, 0);
+		bool kept = cases[i].drain && !cases[i].empty;
+		assert_int_equal(running.container->init->stdio != NULL, kept);
+		task_describe(&fixture->task, &text);
+		assert_int_equal(buf_append(&text, "", 1), 0);
+		assert_int_equal(strstr(buf_head(&text), "stdout: the rest waits") != NULL, kept);
+		buf_deinit(&text);
+		/* Somebody who has another look at it first. */
+		int other = open(fifo_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+		close_fd(&other);
+		fake_spin(agent_of(fixture));
+		assert_int_equal(running.container->init->stdio != NULL, kept);
+		running.callers.out = open_again(O_RDONLY);
+		fake_spin(agent_of(fixture));
+		assert_null(running.container->init->stdio);
+		assert_int_equal(read(running.callers.out, bytes, sizeof(bytes)), kept ? 4 : 0);
+		assert_int_equal(read(running.callers.out, bytes, sizeof(bytes)), 0);
+		fresh(&deleter);
+		assert_int_equal(task_delete(running.container, false, &deleter.request, &fault), 0);
+		uint64_t call = fake_expect(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE);
+		fake_answer(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE, call,
+		            "{\"Result\":0}");
+		close_callers(&running.callers);
+	}
+}
+
+/* Nobody comes any more. */
+static void test_rest_is_dropped(void **state)
+{
+	struct fixture *fixture = *state;
+	struct running running;
+
+	fixture->task.drain = 1000;
+	run_with_fifo(fixture, &running, OUTPUT);
+	start(fixture, &running);
+	close_fd(&running.callers.out);
+	data(fixture, running.out, "last");
+	exit_reply(fixture, running.wait, 0, 4, 0);
+	fake_end(agent_of(fixture), running.out, 4);
+	fake_end(agent_of(fixture), running.err, 0);
+	assert_non_null(running.container->init->stdio);
+	task_drop_streams(running.container->init);
+	assert_null(running.container->init->stdio);
+	running.callers.out = open_again(O_RDONLY);
+	expect_end(running.callers.out);
+	close_callers(&running.callers);
+}
+
 /* Nobody waits for a time when everything is delivered. */
 static void test_drain_is_not_needed(void **state)
 {
@@ -1849,6 +1921,8 @@ int main(void)
 		TEST(test_input_after_exit),
 		TEST(test_output_without_readers),
 		TEST(test_drain_is_bounded),
+		TEST(test_reader_comes_after_exit),
+		TEST(test_rest_is_dropped),
 		TEST(test_drain_is_not_needed),
 		TEST(test_drop_streams),
 		TEST(test_drop_streams_before_start),
