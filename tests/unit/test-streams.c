@@ -381,15 +381,15 @@ static void test_logger_surroundings(void **state)
 	struct streams *streams;
 	char text[512];
 
-	/* Something that it could inherit. */
+	/* Something that it could inherit. The shell itself just waits while it is looked at. */
 	int stray = dup(STDOUT_FILENO);
 	assert_int_equal(open_logger(fixture, &streams, "binary://",
-	                             "cat /proc/$$/environ >env;"
+	                             "(cat /proc/$$/environ >env;"
 	                             "ls /proc/$$/fd | sort -n | tr -d '\\n' >fds;"
 	                             "grep -E '^Sig(Blk|Ign)' /proc/$$/status >signals;"
 	                             "readlink /proc/$$/fd/0 /proc/$$/fd/1 | cat >null;"
 	                             "ls -l /proc/$$/fd/[345] | cut -c 1-10 >modes;"
-	                             READY COPY, true), 0);
+	                             "echo >&5) & wait", true), 0);
 	wait_for_answer(fixture);
 	assert_false(fixture->failed);
 	cleanup_close int fd = open(path_of(fixture, "", "env"), O_RDONLY | O_CLOEXEC);
@@ -571,7 +571,7 @@ static void test_logger_that_does_not_end(void **state)
 		ended = 1;
 		assert_int_equal(logger_start(&logger, &fixture->loop, &plan, &ops, fd, NULL), 0);
 		logger->end = 30;
-		logger->term = 30;
+		logger->term = cases[i].told ? 20000 : 30;
 		while (ended)
 			turn(fixture);
 		close(fd[0]);
