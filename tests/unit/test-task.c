@@ -1669,7 +1669,7 @@ static void test_drain_is_bounded(void **state)
 	char bytes[65536];
 	size_t total = 0;
 
-	fixture->task.drain = 20;
+	fixture->task.drain = 300;
 	run_with_fifo(fixture, &running, OUTPUT);
 	start(fixture, &running);
 	fresh(&waiter);
@@ -1678,7 +1678,8 @@ static void test_drain_is_bounded(void **state)
 	exit_reply(fixture, running.wait, 3, STALLED, 0);
 	assert_int_equal(waiter.answers, 0);
 	assert_int_equal(container_status(running.container), CONTAINER_STOPPED);
-	wait_for_drain(fixture);
+	for (int i = 0; !waiter.answers && i < 1000; i++)
+		wait_for_drain(fixture);
 	assert_int_equal(waiter.answers, 1);
 	assert_int_equal(waiter.exit_code, 3);
 	fake_end(agent_of(fixture), running.out, STALLED);
