@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Every verb and every option that --help knows is in the manual, and the manual has no mistakes.
-# usage: contrib/man/test.sh HVRUN HVAGENT
+# usage: contrib/man/test.sh HVRUN HVAGENT SHIM
 set -eu
 here=$(dirname "$0")
 hvrun=${1:?hvrun}
 hvagent=${2:?hvagent}
+shim=${3:?containerd-shim-hvrun-v1}
 bad=0
 
 check() { # page, text, whose
@@ -36,6 +37,10 @@ done
 manual=$(text "$here/hvagent.8")
 for option in $(options "$hvagent"); do
 	check hvagent.8 "$option" hvagent
+done
+manual=$(text "$here/containerd-shim-hvrun-v1.8")
+for option in $("$shim" -h | grep -oE '^ +(-[a-z], )?-[a-z-]+' | grep -oE -e '-[a-z-]+'); do
+	check containerd-shim-hvrun-v1.8 "$option" containerd-shim-hvrun-v1
 done
 if command -v groff >/dev/null; then
 	for page in "$here"/*.[158]; do

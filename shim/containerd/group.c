@@ -95,11 +95,8 @@ int group_read(int bundle_fd, const char *id, struct arena *arena, struct str_ma
 int group_root(const char *root, const char *namespace, struct arena *arena, const char **ret,
                struct fault *fault)
 {
-	if (root && *root != '/')
-		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
-		                 "runtime options: root \"%s\" is not absolute", root);
 	*ret = arena_printf(arena, "%s/%s", root ? root : ROOT_DEFAULT, namespace);
-	return *ret ? 0 : fault_errno(fault, -ENOMEM, "runtime options");
+	return *ret ? 0 : fault_errno(fault, -ENOMEM, "state");
 }
 
 int group_link_root(int bundle_fd, const char *root)

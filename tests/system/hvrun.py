@@ -15,7 +15,7 @@ BUILD = pathlib.Path(os.environ.get("HVRUN_BUILD") or REPOSITORY / "build")
 
 def find(name):
     """A program of the build folder, wherever in it."""
-    for folder in ("shim", "agent", "."):
+    for folder in ("shim", "shim/containerd", "agent", "."):
         path = BUILD / folder / name
         if path.is_file():
             return str(path)
