@@ -13,8 +13,8 @@
 /* Is the value of this type? With or without a prefix, which ends at a '/'. A NULL any is not. */
 bool any_is(const Google__Protobuf__Any *any, const char *type);
 /*
- * *ret becomes the packed message (see pack.h). The type's name is static, the value is malloc'd and
- * the caller's: any_deinit(). Empty after a failure.
+ * *ret becomes the packed message (see pack.h). The type's name is static, the value is malloc'd
+ * and the caller's: any_deinit(). Empty after a failure.
  */
 int any_pack(Google__Protobuf__Any *ret, const ProtobufCMessage *message);
 /* Only for one that any_pack() made, or that is zero. */

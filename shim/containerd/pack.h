@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Messages become bytes. The readers are written in Go, which refuses a whole message for one string
- * that is no UTF-8; paths and names are any bytes. So every byte of a string that is in no character
- * becomes '?' on its way out.
+ * Messages become bytes. The readers are written in Go, which refuses a whole message for one
+ * string that is no UTF-8; paths and names are any bytes. So every byte of a string that is in no
+ * character becomes '?' on its way out.
  */
 
 #include "hvsocket/base.h"

@@ -67,7 +67,7 @@ struct ttrpc_input {
 };
 #define TTRPC_INPUT_NULL { .buf = { 0 } }
 
-/* One recv(2). 0: some bytes; -EAGAIN: none now; -ENODATA: the peer has closed; or what is wrong. */
+/* One recv(2). 0: some bytes; -EAGAIN: none now; -ENODATA: the peer has closed; other errnos. */
 int ttrpc_input_receive(struct ttrpc_input *input, int fd);
 /*
  * True: the next frame and its payload, which stands until the next call. Of a frame that is larger

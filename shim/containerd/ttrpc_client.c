@@ -169,7 +169,7 @@ int ttrpc_client_call(struct ttrpc_client *client, const struct ttrpc_request *r
 {
 	if (client->done)
 		return -EBUSY;
-	/* An answer to half a request, whose rest would be in the way; or the numbers are used up. */
+	/* The last request was answered before all of it had left; or the numbers are used up. */
 	if (buf_length(&client->out) || client->stream == UINT32_MAX)
 		disconnect(client);
 	if (!ttrpc_client_connected(client))

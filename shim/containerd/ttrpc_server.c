@@ -291,7 +291,7 @@ static void handle(struct ttrpc_connection *connection, struct ttrpc_call *call,
 	}
 }
 
-/* TTRPC_OK: the call is made, and what becomes of it is up to its handler. Else there is a fault. */
+/* TTRPC_OK: the call is made, what becomes of it is up to its handler. Else there is a fault. */
 static enum ttrpc_code perform(struct ttrpc_connection *connection, uint32_t stream,
                                const Ttrpc__Request *request, struct fault *fault)
 {
@@ -495,8 +495,9 @@ void ttrpc_server_describe(const struct ttrpc_server *server, struct buf *out)
 
 	(void)buf_printf(out, "ttrpc connections: %u\n", server->connection_count);
 	for (const struct ttrpc_connection *c = server->connections; c; c = c->next) {
-		(void)buf_printf(out, "  process %d: %llu requests, %u under way, %zu bytes unsent\n",
-		                 (int)c->peer, (unsigned long long)c->requests, c->call_count,
+		(void)buf_printf(out, "  process %d: %llu requests, %u under way, "
+		                 "%zu bytes unsent\n", (int)c->peer,
+		                 (unsigned long long)c->requests, c->call_count,
 		                 buf_length(&c->out));
 		for (const struct ttrpc_call *call = c->calls; call; call = call->next)
 			(void)buf_printf(out, "    %s/%s for %llu s\n", call->service->name,

@@ -92,9 +92,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	struct ttrpc_input in = TTRPC_INPUT_NULL;
 	struct ttrpc_server server;
 	struct loop loop;
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0), listener = socket(AF_UNIX, SOCK_STREAM, 0);
 
-	if (!size || loop_init(&loop) < 0 ||
+	if (!size)
+		return 0;
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0), listener = socket(AF_UNIX, SOCK_STREAM, 0);
+	if (loop_init(&loop) < 0 ||
 	    source_init(&turns, &loop, memfd_create("turns", 0), EPOLLIN, turn) < 0 ||
 	    bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)) < 0 ||
 	    getsockname(listener, (struct sockaddr *)&address, &address_size) < 0 ||

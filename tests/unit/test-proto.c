@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Messages of containerd against bytes that its own code has made; Any; and strings on their way out. */
+/* Messages against bytes of containerd's own; Any; and strings on their way out. */
 
 #include "shim/containerd/any.h"
 #include "shim/containerd/pack.h"
@@ -201,15 +201,16 @@ static void test_strings(void **state)
 	request.terminal = true;
 	request.options = &any;
 	/* What is no string stays as it is. */
-	assert_bytes(&request, "\x0a\x04???z" "\x1a\x11\x22\x06gr\xc3\xbc\xc3\x9f\x22\x02??\x22\x03" "a??"
-	                       "\x20\x01\x52\x04\x12\x02\xed\xa0");
+	assert_bytes(&request, "\x0a\x04???z" "\x1a\x11\x22\x06gr\xc3\xbc\xc3\x9f\x22\x02??\x22\x03"
+	                       "a??" "\x20\x01\x52\x04\x12\x02\xed\xa0");
 }
 
 /* Fields that are not in our tables come through; so do all kinds of them. */
 static void test_unknown(void **state)
 {
 	(void)state;
-	static const char bytes[] = "\x0a\x01i\xa0\x06\x96\x01\xa9\x06\xff\xff\xff\xff\xff\xff\xff\xff"
+	static const char bytes[] = "\x0a\x01i\xa0\x06\x96\x01"
+	                            "\xa9\x06\xff\xff\xff\xff\xff\xff\xff\xff"
 	                            "\xb5\x06\xff\xff\xff\xff\xba\x06\x02\xff\xff";
 	Containerd__Task__V2__WaitRequest *request = containerd__task__v2__wait_request__unpack(
 		NULL, sizeof(bytes) - 1, (const uint8_t *)bytes);

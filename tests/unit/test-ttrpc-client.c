@@ -139,7 +139,8 @@ static void assert_asked(struct fixture *fixture, uint32_t stream, const char *i
 	assert_string_equal(request->metadata[0]->key, "containerd-namespace-ttrpc");
 	assert_string_equal(request->metadata[0]->value, "ns");
 	assert_true(request->payload.len > strlen(id));
-	assert_memory_equal(request->payload.data + request->payload.len - strlen(id), id, strlen(id));
+	assert_memory_equal(request->payload.data + request->payload.len - strlen(id), id,
+	                    strlen(id));
 	ttrpc__request__free_unpacked(request, NULL);
 }
 
@@ -220,7 +221,7 @@ static void test_calls(void **state)
 	/* Of somebody else, and no response. */
 	reply(fixture, 3, 0, NULL);
 	reply(fixture, 2, 5, "x");
-	assert_int_equal(send(fixture->server.fd, "\0\0\0\1\0\0\0\1\3\0x", 11, MSG_NOSIGNAL), 11);
+	say(&fixture->turner, &fixture->server, "\0\0\0\1\0\0\0\1\3\0x", 11);
 	turn(&fixture->turner);
 	assert_int_equal(fixture->answers, 0);
 	fixture->call_again = true;
@@ -233,11 +234,11 @@ static void test_calls(void **state)
 	assert_int_equal(call(fixture, "a\xff"), 0);
 	assert_asked(fixture, 5, "a?");
 	/* A status that says nothing is wrong. */
-	assert_int_equal(send(fixture->server.fd, "\0\0\0\2\0\0\0\5\2\0\x0a\0", 12, MSG_NOSIGNAL), 12);
+	say(&fixture->turner, &fixture->server, "\0\0\0\2\0\0\0\5\2\0\x0a\0", 12);
 	assert_answer(fixture, 3, TTRPC_OK, "");
 	assert_int_equal(call(fixture, "f"), 0);
 	assert_asked(fixture, 7, "f");
-	assert_int_equal(send(fixture->server.fd, "\0\0\0\1\0\0\0\7\2\0\xff", 11, MSG_NOSIGNAL), 11);
+	say(&fixture->turner, &fixture->server, "\0\0\0\1\0\0\0\7\2\0\xff", 11);
 	assert_answer(fixture, 4, TTRPC_INTERNAL, "what came is no ttrpc.Response");
 	/* The connection is still good. */
 	assert_int_equal(call(fixture, "g"), 0);

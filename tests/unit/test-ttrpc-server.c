@@ -32,7 +32,8 @@ static int handle_connect(struct ttrpc_call *call, const ProtobufCMessage *messa
 	struct fixture *fixture = call->context;
 	const Containerd__Task__V2__ConnectRequest *request =
 		container_of(message, const Containerd__Task__V2__ConnectRequest, base);
-	Containerd__Task__V2__ConnectResponse response = CONTAINERD__TASK__V2__CONNECT_RESPONSE__INIT;
+	Containerd__Task__V2__ConnectResponse response =
+		CONTAINERD__TASK__V2__CONNECT_RESPONSE__INIT;
 
 	fixture->handled++;
 	response.shim_pid = 4242;
@@ -497,8 +498,8 @@ static void test_strings(void **state)
 	struct end end = arrive(fixture);
 
 	ask(fixture, &end, 1, TASK, "Connect", "\x0a\x03" "a\xff" "b");
-	assert_hears(&fixture->turner, &end, "\0\0\0\x0a\0\0\0\1\2\0\x12\x08\x08\x92\x21\x1a\x03" "a?b",
-	             20);
+	assert_hears(&fixture->turner, &end,
+	             "\0\0\0\x0a\0\0\0\1\2\0\x12\x08\x08\x92\x21\x1a\x03" "a?b", 20);
 	ask(fixture, &end, 3, TASK, "Delete", "\x0a\x03" "a\xff" "b");
 	assert_status(fixture, &end, 3, 5, "a?b: not found");
 	end_close(&end);
@@ -646,8 +647,8 @@ static void test_half_header(void **state)
 }
 
 /* Sends requests as long as they are taken. */
-static unsigned flood(struct fixture *fixture, struct end *end, const char *method, uint32_t *stream,
-                      unsigned most)
+static unsigned flood(struct fixture *fixture, struct end *end, const char *method,
+                      uint32_t *stream, unsigned most)
 {
 	unsigned sent = 0, stuck = 0;
 
@@ -740,7 +741,8 @@ static void test_owes_too_much(void **state)
 {
 	struct fixture *fixture = *state;
 	struct end slow = arrive(fixture), good = arrive(fixture);
-	Containerd__Task__V2__ConnectResponse response = CONTAINERD__TASK__V2__CONNECT_RESPONSE__INIT;
+	Containerd__Task__V2__ConnectResponse response =
+		CONTAINERD__TASK__V2__CONNECT_RESPONSE__INIT;
 	cleanup_free char *version = malloc(1u << 20);
 
 	memset(version, 'v', 1u << 20);
