@@ -278,6 +278,21 @@ def test_config_is_read_at_create_only(hv, rootfs):
     hv.run("delete", cid)
 
 
+def test_configuration_says_where(hv, rootfs):
+    if hv.in_vm:
+        pytest.skip("--partition is given")
+    bundle = hv.bundle(sh("echo here", rootfs=rootfs))
+    file = hv.place.path / "where.json"
+    file.write_text('{"partition": "attach=vsock://nowhere"}')
+    options = ("--config", file)
+    assert "vsock://nowhere" in hv.fails("run", "-b", bundle, hv.new_id(), options=options)
+    options += ("--partition", "local")
+    assert hv.run("run", "-b", bundle, hv.new_id(), options=options).stdout == "here\n"
+    file.write_text('{"partition": "elsewhere"}')
+    assert 'partition: unknown kind "elsewhere"' in hv.fails("run", "-b", bundle, hv.new_id(),
+                                                             options=options[:2])
+
+
 @pytest.mark.parametrize("name, code", [
     ("9", 137), ("KILL", 137), ("SIGKILL", 137), ("kill", 137), ("sigkill", 137), ("15", 143),
     ("SIGTERM", 143), ("HUP", 129), ("USR1", 138), ("RTMIN", 162), ("RTMIN+3", 165), ("40", 168),

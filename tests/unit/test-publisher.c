@@ -23,7 +23,8 @@
 #include <cmocka.h>
 
 #define PAUSE 10        /* milliseconds; so five of them take 150 */
-#define TIMEOUT 200
+#define TIMEOUT 5000    /* never over, but where that is the point */
+#define SHORT 150
 #define PATIENCE 20000
 #define TICK 2
 
@@ -409,7 +410,7 @@ static void test_silence(void **state)
 {
 	struct fixture *fixture = *state;
 
-	make(fixture, &(struct publisher_options){ .ttrpc_address = fixture->path, .timeout = 30 });
+	make(fixture, &(struct publisher_options){ .ttrpc_address = fixture->path, .timeout = SHORT });
 	SERVE(fixture, PARK, PARK, PARK, PARK, PARK, PARK, ANSWER);
 	send_all(fixture, "ab");
 	run_until_empty(fixture);
@@ -571,7 +572,7 @@ static void test_request(void **state)
 }
 
 /* The program: it writes down its arguments and its input, and then does as it is told. */
-static void make_program(struct fixture *fixture, const char *end)
+static void make_program(struct fixture *fixture, const char *end, unsigned timeout)
 {
 	char path[64], text[512];
 
@@ -584,7 +585,7 @@ static void make_program(struct fixture *fixture, const char *end)
 	assert_int_equal(write(fd, text, (size_t)n), n);
 	close_fd(&fd);
 	make(fixture, &(struct publisher_options){
-		.binary = path, .grpc_address = "/run/c.sock", .timeout = TIMEOUT * 10 });
+		.binary = path, .grpc_address = "/run/c.sock", .timeout = timeout });
 }
 
 static size_t read_made(struct fixture *fixture, const char *name, char *text, size_t size)
@@ -633,7 +634,7 @@ static void test_program(void **state)
 {
 	struct fixture *fixture = *state;
 
-	make_program(fixture, "exit 0");
+	make_program(fixture, "exit 0", TIMEOUT);
 	send_all(fixture, "abc");
 	run_until_empty(fixture);
 	check_runs(fixture, "abc");
@@ -645,7 +646,7 @@ static void test_program_fails(void **state)
 {
 	struct fixture *fixture = *state;
 
-	make_program(fixture, "case $number in 1) exit 3;; 2) kill -9 $$;; esac");
+	make_program(fixture, "case $number in 1) exit 3;; 2) kill -9 $$;; esac", TIMEOUT);
 	send_all(fixture, "ab");
 	run_until_empty(fixture);
 	check_runs(fixture, "aaab");
@@ -657,7 +658,7 @@ static void test_program_always_fails(void **state)
 {
 	struct fixture *fixture = *state;
 
-	make_program(fixture, "[ $number -gt 6 ] || exit 3");
+	make_program(fixture, "[ $number -gt 6 ] || exit 3", TIMEOUT);
 	send_all(fixture, "ab");
 	run_until_empty(fixture);
 	check_runs(fixture, "aaaaaab");
@@ -669,7 +670,7 @@ static void test_program_hangs(void **state)
 {
 	struct fixture *fixture = *state;
 
-	make_program(fixture, "[ $number -gt 1 ] || exec sleep 60");
+	make_program(fixture, "[ $number -gt 1 ] || exec sleep 60", 10 * SHORT);
 	send_all(fixture, "ab");
 	run_until_empty(fixture);
 	check_runs(fixture, "aab");
