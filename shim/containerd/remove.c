@@ -39,6 +39,7 @@
 #define PARTITION_LIMIT 1000    /* for a partition to delete the container */
 #define TERM_LIMIT 1500         /* for a shim to end by itself */
 #define KILL_LIMIT 1000         /* for one to end that was killed */
+#define SOCKET_LIMIT 500        /* for its socket to go with it */
 
 #define STATUS_UNKNOWN 137      /* killed, as far as anybody can tell */
 
@@ -50,7 +51,7 @@ struct removal {
 	struct arena arena;
 	struct state state;
 	int bundle_fd;                  /* -1: it has gone already */
-	int shim_fd;                    /* a pidfd; -1: none that was started in this bundle */
+	int shim_fd;                    /* a pidfd, of the one that was started in this bundle */
 };
 
 /* Of a member, in the host's mounts. */
@@ -121,6 +122,18 @@ static bool ends(int pidfd, int signal, int limit)
 	return poll(&end, 1, limit) > 0;
 }
 
+/*
+ * Whoever was killed has lost his lock before his socket, which a child of his that dies with him
+ * may hold a little longer. Nobody can be asked about that but the socket.
+ */
+static void await_silence(const struct removal *removal)
+{
+	static const struct timespec step = { .tv_nsec = 5000000 };
+
+	for (int tries = SOCKET_LIMIT / 5; tries && address_answers(removal->address); tries--)
+		nanosleep(&step, NULL);
+}
+
 static int end_shim(struct removal *removal, bool gently, struct fault *fault)
 {
 	int pidfd = removal->shim_fd;
@@ -128,6 +141,7 @@ static int end_shim(struct removal *removal, bool gently, struct fault *fault)
 	if (!(gently && ends(pidfd, SIGTERM, TERM_LIMIT)) && !ends(pidfd, SIGKILL, KILL_LIMIT))
 		return fault_errno(fault, -EBUSY, "kill the shim");
 	close_fd(&removal->shim_fd);
+	await_silence(removal);
 	return 0;
 }
 
@@ -186,6 +200,8 @@ static int remove_all(struct removal *removal, const struct shim_command *comman
 	struct fault ignored;
 	int error = find(removal, command, fault);
 
+	if (!error && removal->shim_fd == -ESRCH)
+		await_silence(removal);
 	/* Nothing is made where there was nothing. */
 	if (!error && access(removal->root, F_OK) == 0) {
 		error = state_open(&removal->state, removal->root, fault);

@@ -29,6 +29,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #define SAID_MAX 4096
@@ -86,6 +87,16 @@ static int enter_cgroup(const char *cgroup, struct fault *fault)
 	                   cgroup);
 }
 
+/* containerd has been told that what a shim runs shares no core with others; without SMT nobody does. */
+static int share_no_core(struct fault *fault)
+{
+	if (!getenv("SCHED_CORE") ||
+	    prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, PR_SCHED_CORE_SCOPE_PROCESS_GROUP,
+	          0) == 0 || errno == ENODEV)
+		return 0;
+	return fault_errno(fault, -errno, "core scheduling");
+}
+
 static _Noreturn void become_daemon(struct start *start, int ready_fd)
 {
 	struct starter starter = STARTER(ready_fd);
@@ -97,6 +108,8 @@ static _Noreturn void become_daemon(struct start *start, int ready_fd)
 		fault_errno(&fault, error, "leave the caller");
 	else
 		error = enter_cgroup(start->runtime.shim_cgroup, &fault);
+	if (!error)
+		error = share_no_core(&fault);
 	if (error < 0) {
 		starter_tell_failed(&starter, fault.text, NULL);
 		_exit(EXIT_FAILURE);

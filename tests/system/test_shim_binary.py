@@ -11,11 +11,13 @@ import pathlib
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import time
 
 import pytest
 
+import container
 import watch
 from hvrun import HVAGENT, find
 
@@ -435,6 +437,18 @@ def test_cgroup(shims):
             os.rmdir(path)
 
 
+def test_core_scheduling(shims):
+    """Done, or refused where it cannot be done."""
+    bundle = shims.bundle()
+    words = shims.words("start", "c1")
+    out, err = shims.run(words, cwd=bundle, environment={"SCHED_CORE": "1"}, status=None)
+    if out:
+        assert (out, err) == (shims.address(), b"")
+    else:
+        assert err == b"containerd-shim-hvrun-v1: core scheduling: invalid argument\n"
+        assert not shims.path().exists()
+
+
 # start: groups
 
 
@@ -495,7 +509,7 @@ def test_stale_socket(shims):
     shims.start()
     pid = daemon(bundle)
     os.kill(pid, signal.SIGKILL)
-    watch.exit_status(pid)
+    watch.eventually(lambda: not watch.adopted(), 5)
     assert shims.path().exists() and not connects(shims.path())
     assert shims.start() == shims.address()
     assert daemon(bundle) != pid
@@ -595,6 +609,125 @@ def test_delete_unmounts(shims):
         assert not [line for line in watch.mounts() if str(bundle) in line]
     finally:
         os.close(busy)
+
+
+# delete, with containers
+
+
+def call(path, method, payload):
+    """One call of the task service, answered without an error."""
+    request = field(1, "containerd.task.v2.Task") + field(2, method) + field(3, payload)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20 * watch.PATIENCE)
+        connection.connect(str(path))
+        connection.sendall(struct.pack(">IIBB", len(request), 1, 1, 0) + request)
+        answer = connection.makefile("rb")
+        size, _, kind, _ = struct.unpack(">IIBB", answer.read(10))
+        response = dict(decode(answer.read(size)))
+    assert kind == 2 and 1 not in response, response
+    return response.get(2, b"")
+
+
+class Pod:
+    """Containers of one shim that sleep, the first one's name being the group's."""
+
+    def __init__(self, shims, rootfs, *names):
+        self.shims = shims
+        self.token = shims.place.token
+        self.group = f"{self.token}-{names[0]}"
+        self.bundles = {}
+        for name in names:
+            cid = f"{self.token}-{name}"
+            spec = container.config("sleep", "1000", rootfs=str(rootfs))
+            spec["linux"]["cgroupsPath"] = f"/{self.token}/{name}"
+            spec.setdefault("annotations", {})[CRI_SANDBOX] = self.group
+            bundle = shims.bundle(cid, spec)
+            self.bundles[name] = bundle
+            assert shims.start(cid, bundle) == shims.address(self.group)
+            call(self.path, "Create", field(1, cid) + field(2, str(bundle)))
+            call(self.path, "Start", field(1, cid))
+        self.shim = daemon(self.bundles[names[0]])
+
+    @property
+    def path(self):
+        return self.shims.path(self.group)
+
+    def delete(self, name):
+        return self.shims.delete(f"{self.token}-{name}", self.bundles[name])
+
+    def processes(self, name):
+        """Of the container, as far as its cgroups tell."""
+        found = set()
+        for path in watch.cgroups(f"{self.token}/{name}"):
+            if path.endswith(f"/{name}"):
+                found |= set(pathlib.Path(path, "cgroup.procs").read_text().split())
+        return found
+
+    def records(self):
+        folder = STATE / self.token / "containers"
+        return sorted(path.name.partition("-")[2] for path in folder.iterdir())
+
+    def check_gone(self):
+        watch.eventually(lambda: not watch.adopted(), 5)
+        assert self.records() == []
+        assert not list((STATE / self.token / "partitions").iterdir())
+        assert not [path for path in watch.cgroups(self.token) if path.count(self.token + "/")]
+        assert not [line for line in watch.mounts() if self.token in line]
+        assert not self.path.exists()
+
+
+@pytest.fixture
+def pod(shims, rootfs):
+    def make(*names):
+        return Pod(shims, rootfs, *names)
+    yield make
+    for path in sorted(watch.cgroups(shims.place.token), key=len, reverse=True):
+        if path.endswith(shims.place.token):
+            os.rmdir(path)
+
+
+def test_delete_member_of_a_living_group(pod):
+    pods = pod("a", "b")
+    assert pods.processes("a") and pods.processes("b")
+    pods.delete("b")
+    assert not pods.processes("b") and pods.records() == ["a"]
+    assert pods.processes("a") and daemon(pods.bundles["a"]) == pods.shim and connects(pods.path)
+    pods.delete("a")
+    pods.check_gone()
+
+
+def test_delete_first_of_a_living_group(pod):
+    """The others go on, and who has lost his shim's first container still finds the shim."""
+    pods = pod("a", "b")
+    pods.delete("a")
+    assert not pods.processes("a") and pods.records() == ["b"]
+    assert pods.processes("b") and watch.alive(pods.shim) and connects(pods.path)
+    pods.delete("b")
+    assert pods.records() == []
+    pods.delete("a")
+    pods.check_gone()
+
+
+@pytest.mark.parametrize("order", [["a", "b", "c"], ["c", "b", "a"], ["a"]],
+                         ids=["first first", "last first", "only first"])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_delete_group_of_a_lost_shim(pod, how, order):
+    pods = pod("a", "b", "c")
+    os.kill(pods.shim, how)
+    for name in order:
+        if how == signal.SIGSTOP and watch.alive(pods.shim) and name != "a":
+            # Nothing can be done to it as long as its shim stands there.
+            shims, bundle = pods.shims, pods.bundles[name]
+            assert "answer" in shims.refused(shims.words("delete", bundle.name, "-bundle", str(bundle)), cwd=bundle)
+        else:
+            pods.delete(name)
+    pods.check_gone()
+
+
+def test_delete_alone(pod):
+    pods = pod("a")
+    pods.delete("a")
+    pods.check_gone()
 
 
 # about itself
