@@ -21,7 +21,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#define BACKLOG 128
+#define BACKLOG SOMAXCONN
 
 /* A path whose directory is open, and its address for bind(2) and connect(2). */
 struct place {

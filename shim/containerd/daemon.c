@@ -30,25 +30,33 @@
 
 /* The end */
 
-static void finish(struct front *front)
+static bool is_over(const struct front *front)
 {
-	if (front->sandbox.ending && !front->sandbox.running)
+	return front->leaving && front->flushed && front->sandbox.ending &&
+	       !front->sandbox.running;
+}
+
+static void flushed(struct front *front)
+{
+	front->flushed = true;
+	if (is_over(front))
 		loop_stop(&front->sandbox.loop);
-	else
-		sandbox_shut_down(&front->sandbox);
 }
 
 static void on_loggers_ended(void *owner)
 {
-	finish(owner);
+	flushed(owner);
 }
 
-static void on_flushed(void *owner)
+static void on_events_taken(void *owner)
 {
 	streams_when_closed(on_loggers_ended, owner);
 }
 
-/* A shim that is started from now on is a new one. */
+/*
+ * The socket goes last of what has a name: who finds that it has gone, finds nothing else. From
+ * then on, a shim that is started is a new one.
+ */
 void front_leave(struct front *front)
 {
 	if (front->leaving)
@@ -56,9 +64,10 @@ void front_leave(struct front *front)
 	front->leaving = true;
 	log_debug("nothing is left to do");
 	source_deinit(&front->server.accepting);
+	sandbox_end(&front->sandbox);
 	address_leave(front->options->address, &front->server.listener.fd);
 	(void)timer_set(&front->limit, FLUSH_LIMIT);
-	publisher_when_empty(front->publisher, on_flushed, front);
+	publisher_when_empty(front->publisher, on_events_taken, front);
 }
 
 static int on_limit(struct timer *timer)
@@ -68,7 +77,7 @@ static int on_limit(struct timer *timer)
 	if (front->leaving) {
 		log_warning("containerd does not take the last events, or a logger does not end");
 		streams_abandon();
-		finish(front);
+		flushed(front);
 	} else if (!front->members) {
 		front_leave(front);
 	}
@@ -100,8 +109,8 @@ static void on_ended(struct sandbox *sandbox)
 {
 	struct front *front = of(sandbox);
 
-	/* Once: then there is somebody to be told. */
-	if (!front->failure[0] || front->lame || front->leaving)
+	/* Without a partition there may still be somebody to be told so, the first time. */
+	if (is_over(front) || (!front->leaving && (front->lame || !front->failure[0])))
 		loop_stop(&sandbox->loop);
 	front->lame = true;
 }

@@ -80,12 +80,12 @@ struct front {
 	struct timespec created_at, exited_at;
 	bool sandboxed;                 /* containerd has created it by the Sandbox API */
 	bool lame;                      /* serves without a partition */
-	bool leaving;
+	bool leaving, flushed;          /* the last events are taken, or never will be */
 };
 
 /* member.c: who is there, and what they are told */
 struct member *member_find(struct front *front, const char *id);
-/* -ENOENT and a fault. */
+/* -ENOENT and a fault, also as long as it is being made. */
 int member_require(struct front *front, const char *id, struct member **ret, struct fault *fault);
 /* name "": the init. */
 int program_require(struct front *front, const char *id, const char *name, struct program **ret,

@@ -32,7 +32,7 @@ struct member *member_find(struct front *front, const char *id)
 int member_require(struct front *front, const char *id, struct member **ret, struct fault *fault)
 {
 	*ret = member_find(front, id);
-	return *ret ? 0 : fault_set(fault, -ENOENT, HRESULT_NO_SUCH_CONTAINER,
+	return *ret && (*ret)->container ? 0 : fault_set(fault, -ENOENT, HRESULT_NO_SUCH_CONTAINER,
 	                            "container \"%s\": not found", id);
 }
 

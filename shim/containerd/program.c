@@ -152,6 +152,7 @@ static int start_exec(struct program *program, struct fault *fault)
 		.out = program->out,
 		.err = program->err,
 		.terminal = program->terminal,
+		.input_closed = program->input_closed,
 		.id = member->id,
 		.namespace = front->options->namespace,
 	};
@@ -159,6 +160,7 @@ static int start_exec(struct program *program, struct fault *fault)
 	if (member->init.state != PROGRAM_RUNNING)
 		return fault_set(fault, -EINVAL, HRESULT_CONTAINER_NOT_RUNNING,
 		                 "container \"%s\" is not running", member->id);
+	program->input_closed = false;
 	return streams_open(&program->streams, &front->sandbox.loop, &wish, on_streams, program,
 	                    fault);
 }

@@ -35,8 +35,8 @@ static struct {
 	void *owner;
 } closing;
 
-/* Opens again, for use, what path_fd names. */
-static int open_named(int path_fd, bool input)
+/* Opens again, for use, what path_fd names. held: a FIFO's end is not its clients' to make. */
+static int open_named(int path_fd, bool input, bool held)
 {
 	char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
 	struct stat st;
@@ -47,7 +47,7 @@ static int open_named(int path_fd, bool input)
 	if (S_ISDIR(st.st_mode))
 		return -EISDIR;
 	if (S_ISFIFO(st.st_mode))
-		flags = O_RDWR;
+		flags = held ? O_RDWR : flags & O_ACCMODE;
 	else if (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode))
 		return -ENXIO;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
@@ -72,13 +72,14 @@ static int find_path(const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
-static int open_stream(const struct stdio_uri *uri, bool input, int *ret, struct fault *fault)
+static int open_stream(const struct stdio_uri *uri, bool input, bool held, int *ret,
+                       struct fault *fault)
 {
 	if (uri->kind == STDIO_URI_NONE)
 		return 0;
 	bool make = uri->kind == STDIO_URI_FILE && !input;
 	cleanup_close int path_fd = make ? make_file(uri->path) : find_path(uri->path);
-	int fd = path_fd < 0 ? path_fd : open_named(path_fd, input);
+	int fd = path_fd < 0 ? path_fd : open_named(path_fd, input, held);
 	if (fd < 0)
 		return fault_errno(fault, fd, "standard stream \"%s\"", uri->path);
 	*ret = fd;
@@ -172,13 +173,14 @@ static int open_all(struct streams *streams, struct loop *loop, const struct str
 	int r = parse(&uris, wish, &arena, fault);
 
 	if (r >= 0)
-		r = open_stream(&uris.in, true, &streams->fd[STDIO_IN], fault);
+		r = open_stream(&uris.in, true, !wish->input_closed, &streams->fd[STDIO_IN],
+		                fault);
 	if (r >= 0 && uris.out.kind == STDIO_URI_LOGGER)
 		return start_logger(streams, loop, &uris.out, wish, fault);
 	if (r >= 0)
-		r = open_stream(&uris.out, false, &streams->fd[STDIO_OUT], fault);
+		r = open_stream(&uris.out, false, true, &streams->fd[STDIO_OUT], fault);
 	if (r >= 0)
-		r = open_stream(&uris.err, false, &streams->fd[STDIO_ERR], fault);
+		r = open_stream(&uris.err, false, true, &streams->fd[STDIO_ERR], fault);
 	return r;
 }
 

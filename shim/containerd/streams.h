@@ -13,6 +13,7 @@
 struct streams_wish {
 	const char *in, *out, *err;     /* paths or URIs; "" or NULL: nothing */
 	bool terminal;                  /* out takes everything */
+	bool input_closed;              /* a FIFO's input ends with the first client that opens it */
 	const char *id, *namespace;     /* of the container, for a logger */
 };
 

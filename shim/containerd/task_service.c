@@ -77,14 +77,22 @@ static int require_awake(const struct front *front, struct fault *fault)
 		? fault_set(fault, -EBUSY, HRESULT_INVALID_STATE, "the VM is paused") : 0;
 }
 
+/* Documents in JSON, whose types have names like paths: the last part tells what it is. */
+static int require_type(const char *what, const Google__Protobuf__Any *any, const char *type,
+                        struct fault *fault)
+{
+	const char *slash = strrchr(any->type_url, '/');
+
+	return !strcmp(slash ? slash + 1 : any->type_url, type) ? 0 :
+		fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "%s: unknown type \"%s\"",
+		          what, any->type_url);
+}
+
 static int require_container(struct front *front, const char *id, struct member **ret,
                              struct fault *fault)
 {
 	int r = member_require(front, id, ret, fault);
 
-	if (r >= 0 && !(*ret)->container)
-		r = fault_set(fault, -EINVAL, HRESULT_INVALID_STATE,
-		              "container \"%s\" is being created", id);
 	return r < 0 ? r : require_awake(front, fault);
 }
 
@@ -181,6 +189,10 @@ static int handle_exec(struct ttrpc_call *call, const ProtobufCMessage *request,
 		r = fault_set(fault, -EEXIST, HRESULT_CONTAINER_EXISTS,
 		              "process \"%s\" of container \"%s\": already exists",
 		              wanted->exec_id, wanted->id);
+	if (r >= 0)
+		r = oci_id_check(wanted->exec_id, fault);
+	if (r >= 0)
+		r = require_type("spec", wanted->spec, "Process", fault);
 	if (r >= 0)
 		r = program_add(member, wanted, fault);
 	if (r < 0)
@@ -331,9 +343,8 @@ static int handle_kill(struct ttrpc_call *call, const ProtobufCMessage *request,
 		return fault_set(fault, -ESRCH, HRESULT_NOT_FOUND, "process already finished");
 	if (!process || (wanted->exec_id[0] && program->state != PROGRAM_RUNNING))
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_STATE,
-		                 "cannot signal process \"%s\" of container \"%s\": it %s",
-		                 program->name, member->id, member->container ?
-		                 "was not started" : "is being created");
+		                 "cannot signal process \"%s\" of container \"%s\": it was not "
+		                 "started", program->name, member->id);
 	if (wanted->signal >= NSIG)
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT, "no such signal: %u",
 		                 wanted->signal);
@@ -450,6 +461,8 @@ static int handle_update(struct ttrpc_call *call, const ProtobufCMessage *reques
 	if (r >= 0 && !wanted->resources)
 		r = fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
 		              "update of container \"%s\": resources are required", wanted->id);
+	if (r >= 0)
+		r = require_type("resources", wanted->resources, "LinuxResources", fault);
 	if (r >= 0)
 		r = json_decode(&arena, &oci_resources_type,
 		                (const char *)wanted->resources->value.data,
