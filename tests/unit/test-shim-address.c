@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <cmocka.h>
@@ -150,6 +151,7 @@ static void test_full(void **state)
 	int fd = address_listen(box->address, NULL);
 
 	assert_true(fd > 0);
+	assert_int_equal(listen(fd, 100), 0);
 	while (count < 300 && (fds[count] = unix_connect(address_path(box->address))) >= 0)
 		count++;
 	assert_in_range(count, 1, 299);
