@@ -87,7 +87,7 @@ static int enter_cgroup(const char *cgroup, struct fault *fault)
 	                   cgroup);
 }
 
-/* containerd has been told that what a shim runs shares no core with others; without SMT nobody does. */
+/* containerd was told that what a shim runs shares no core with others. Without SMT nobody does. */
 static int share_no_core(struct fault *fault)
 {
 	if (!getenv("SCHED_CORE") ||

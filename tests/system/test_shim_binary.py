@@ -84,6 +84,7 @@ class Shims:
         self.grpc = str(place.path / "containerd.sock")
         self.environment = {"PATH": os.environ["PATH"], "HVRUN_AGENT": HVAGENT,
                             "TTRPC_ADDRESS": f"{self.grpc}.ttrpc"}
+        self.environment |= {name: value for name, value in os.environ.items() if name.endswith("SAN_OPTIONS")}
         self.bundles = []
         self.readers = []
 
