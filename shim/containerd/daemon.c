@@ -5,8 +5,8 @@
  * preparing what it will ask for; if it cannot be started, the daemon stays to say so to whoever
  * asks, because a shim that vanishes leaves containerd with no better reason than that.
  *
- * It goes when it is told to and has nothing left. containerd going away is no reason; that nobody
- * came for a minute after the start is one.
+ * It goes when it is told to and has nothing left. containerd going away is no reason; that there
+ * was nothing to do for a minute is one.
  *
  * It has a mount namespace of its own: what it mounts for containers is gone when it is, however it
  * ends. The host's mounts come in, and what is mounted here goes on to the agent.
@@ -24,7 +24,7 @@
 #include <string.h>
 #include <sys/mount.h>
 
-#define IDLE_LIMIT 60000        /* milliseconds without ever a container */
+#define IDLE_LIMIT 60000        /* milliseconds without a container */
 #define FLUSH_LIMIT 5000        /* milliseconds for the last events to be taken */
 #define DRAIN_LIMIT 10000       /* milliseconds that an exit may be held back by its output */
 
@@ -70,6 +70,16 @@ void front_leave(struct front *front)
 	publisher_when_empty(front->publisher, on_events_taken, front);
 }
 
+/* What others have deleted, containerd may still ask for, or not. */
+static bool is_idle(const struct front *front)
+{
+	bool idle = !front->sandboxed || front->exited_at.tv_sec;
+
+	for (const struct member *m = front->members; m; m = m->next)
+		idle = idle && m->container && m->container->deleted;
+	return idle;
+}
+
 static int on_limit(struct timer *timer)
 {
 	struct front *front = container_of(timer, struct front, limit);
@@ -78,7 +88,8 @@ static int on_limit(struct timer *timer)
 		log_warning("containerd does not take the last events, or a logger does not end");
 		streams_abandon();
 		flushed(front);
-	} else if (!front->members) {
+	} else if (is_idle(front)) {
+		log_info("nobody wants a container here");
 		front_leave(front);
 	}
 	return 0;
@@ -117,17 +128,13 @@ static void on_ended(struct sandbox *sandbox)
 
 static void on_idle(struct sandbox *sandbox)
 {
-	struct front *front = of(sandbox);
-
-	if (front->members || front->sandboxed)
-		return;
-	log_info("nobody wants a container here");
-	front_leave(front);
+	(void)on_limit(&of(sandbox)->limit);
 }
 
+/* Who asked for that will tell us to go; unless he did not ask us. */
 static void on_emptied(struct sandbox *sandbox)
 {
-	(void)sandbox;
+	(void)timer_set(&of(sandbox)->limit, IDLE_LIMIT);
 }
 
 static void on_died(struct sandbox *sandbox)

@@ -39,18 +39,26 @@ static struct cursor take(struct cursor *cursor, uint64_t size)
 	return taken;
 }
 
-static void clean_string(struct cursor string)
+/* Whether all was well. */
+static bool check_string(struct cursor string, bool repair)
 {
+	bool valid = true;
+
 	while (string.left) {
 		size_t n = utf8_length((const char *)string.at, string.left);
-		if (!n)
+		if (!n && repair)
 			*string.at = '?';
+		valid = valid && n;
 		(void)take(&string, n ? n : 1);
 	}
+	return valid;
 }
 
-static void clean_message(const ProtobufCMessageDescriptor *type, struct cursor message)
+static bool check_message(const ProtobufCMessageDescriptor *type, struct cursor message,
+                          bool repair)
 {
+	bool valid = true;
+
 	while (message.left) {
 		uint64_t tag = take_varint(&message);
 		const ProtobufCFieldDescriptor *field =
@@ -69,22 +77,35 @@ static void clean_message(const ProtobufCMessageDescriptor *type, struct cursor 
 		case WIRE_BYTES: {
 			struct cursor bytes = take(&message, take_varint(&message));
 			if (field && field->type == PROTOBUF_C_TYPE_STRING)
-				clean_string(bytes);
+				valid = check_string(bytes, repair) && valid;
 			else if (field && field->type == PROTOBUF_C_TYPE_MESSAGE)
-				clean_message(field->descriptor, bytes);
+				valid = check_message(field->descriptor, bytes, repair) && valid;
 			break;
 		}
 		default:
-			return;
+			return valid;
 		}
 	}
+	return valid;
+}
+
+ProtobufCMessage *unpack_message(const ProtobufCMessageDescriptor *type,
+                                 const ProtobufCBinaryData *bytes)
+{
+	struct cursor packed = { bytes->data, bytes->len };
+	ProtobufCMessage *message = protobuf_c_message_unpack(type, NULL, bytes->len, bytes->data);
+
+	if (message && check_message(type, packed, false))
+		return message;
+	protobuf_c_message_free_unpacked(message, NULL);
+	return NULL;
 }
 
 void pack_at(uint8_t *to, const ProtobufCMessage *message)
 {
 	struct cursor packed = { to, protobuf_c_message_pack(message, to) };
 
-	clean_message(message->descriptor, packed);
+	(void)check_message(message->descriptor, packed, true);
 }
 
 int pack_message(ProtobufCBinaryData *ret, const ProtobufCMessage *message)

@@ -307,8 +307,7 @@ static enum ttrpc_code perform(struct ttrpc_connection *connection, uint32_t str
 	if (connection->call_count >= CALLS_MAX)
 		return fault_set(fault, TTRPC_RESOURCE_EXHAUSTED, HRESULT_FAIL,
 		                 "%u requests of this connection are not answered yet", CALLS_MAX);
-	ProtobufCMessage *message = protobuf_c_message_unpack(
-		method->request, NULL, request->payload.len, request->payload.data);
+	ProtobufCMessage *message = unpack_message(method->request, &request->payload);
 	if (!message)
 		return fault_set(fault, TTRPC_INVALID_ARGUMENT, HRESULT_INVALID_ARGUMENT,
 		                 "%s: what came is no %s", method->name, method->request->name);
