@@ -221,6 +221,19 @@ static void test_unknown(void **state)
 	containerd__task__v2__wait_request__free_unpacked(request, NULL);
 }
 
+static void test_strings_that_come(void **state)
+{
+	(void)state;
+	uint8_t bytes[] = "\x0a\x02\xc3\xa4\x12\x01\xff";
+	const ProtobufCBinaryData any = { .data = bytes, .len = sizeof(bytes) - 1 };
+	ProtobufCMessage *message = unpack_message(&google__protobuf__any__descriptor, &any);
+
+	assert_non_null(message);
+	protobuf_c_message_free_unpacked(message, NULL);
+	bytes[3] = 'x';
+	assert_null(unpack_message(&google__protobuf__any__descriptor, &any));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -230,6 +243,7 @@ int main(void)
 		cmocka_unit_test(test_any_is),
 		cmocka_unit_test(test_any_pack),
 		cmocka_unit_test(test_strings),
+		cmocka_unit_test(test_strings_that_come),
 		cmocka_unit_test(test_unknown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
