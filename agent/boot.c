@@ -38,10 +38,12 @@
 #define MEMORY_MIN "8M"
 
 #define VIRTIO_BALLOON "0x0005" /* as sysfs has it */
+#define SETTLED 1000    /* milliseconds after which the first container will be running */
 
 #define PLAIN (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 static int vm_cgroup_fd = -1;
+static struct timer settling = TIMER_NULL;
 static enum { NOT_BOOTED, BOOTED, FINISHED } progress;
 static enum log_level level;
 
@@ -230,12 +232,17 @@ static bool has_device(const char *kind)
 	return found;
 }
 
-/* Nobody asks for it by name: the host moves memory with it if the VM has one. */
-static int load_balloon(struct fault *fault)
+/*
+ * Nobody asks for it by name: the host moves memory with it if the VM has one. It keeps no container
+ * waiting: whatever the host has wished until then, the balloon finds in its device.
+ */
+static int load_balloon(struct timer *timer)
 {
-	if (!has_device(VIRTIO_BALLOON))
-		return 0;
-	return modules_load("balloon", fault);
+	struct fault fault = FAULT_NULL;
+	(void)timer;
+	if (has_device(VIRTIO_BALLOON) && modules_load("balloon", &fault) < 0)
+		log_error("boot: balloon: %s", fault.text);
+	return 0;
 }
 
 static int raise_loopback(struct fault *fault)
@@ -275,7 +282,6 @@ static const struct step last_steps[] = {
 	{ "cgroups", make_cgroups },
 	{ "loopback", raise_loopback },
 	{ "host name", set_hostname },
-	{ "balloon", load_balloon },
 };
 
 static int run_steps(const struct step *steps, size_t count)
@@ -309,12 +315,15 @@ int boot(enum log_level wanted)
 	return error;
 }
 
-int boot_finish(void)
+int boot_finish(struct loop *loop)
 {
 	if (progress != BOOTED)
 		return 0;
 	progress = FINISHED;
-	return run_steps(last_steps, array_size(last_steps));
+	int error = timer_init(&settling, loop, load_balloon);
+	if (!error)
+		error = timer_set(&settling, SETTLED);
+	return error < 0 ? error : run_steps(last_steps, array_size(last_steps));
 }
 
 bool booted(void)

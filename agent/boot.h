@@ -5,6 +5,7 @@
  * The agent as the first process of a VM: everything between the kernel and the agent's own work.
  */
 
+#include "hvsocket/loop.h"
 #include "oci/log.h"
 
 #include <sys/types.h>
@@ -14,11 +15,11 @@ bool boot_wanted(const char *name);
 /*
  * Makes a system of the bare VM. boot() does what it takes to talk to the host: the log in the
  * kernel's, a root, mounts, modules. boot_finish() does the rest, once, when the host has been
- * answered for the first time: while that travels, and before anything is asked for. On an error
- * the VM is of no use; the log has said why.
+ * answered for the first time: while that travels, and before anything is asked for. What nobody
+ * waits for comes later, from the loop. On an error the VM is of no use; the log has said why.
  */
 int boot(enum log_level wanted);
-int boot_finish(void);
+int boot_finish(struct loop *loop);
 /* This agent has the VM for itself, with its clock, its kernel log and its power. */
 bool booted(void);
 /*

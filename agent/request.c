@@ -143,7 +143,7 @@ static int on_negotiate(struct call *call, const void *body, struct fault *fault
 	}
 	bridge_negotiated(bridge);
 	log_info("bridge: negotiated%s", asked ? ", with a session" : "");
-	if (boot_finish() < 0)
+	if (boot_finish(&agent->loop) < 0)
 		loop_stop(&agent->loop);
 	for (struct container *c = agent->containers; c; c = c->next)
 		container_tell_exit(c);

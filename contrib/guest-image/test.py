@@ -149,7 +149,7 @@ class Build(unittest.TestCase):
         modules = self.root / "modules/kernel"
         modules.mkdir(parents=True)
         for name, needs in (("virtio", ""), ("virtio_pci", "virtio"), ("fuse", ""),
-                            ("virtiofs", "fuse,virtio"), ("vmw_vsock_virtio_transport", "virtio")):
+                            ("virtiofs", "fuse,virtio"), ("loop", "virtio"), ("vmw_vsock_virtio_transport", "virtio")):
             (modules / f"{name}.ko").write_bytes(make_module([f"depends={needs}"]))
         self.elf = b"\x7fELF" + os.urandom(1000)
         (self.root / "bzImage").write_bytes(make_bzimage(gzip.compress(self.elf)))
@@ -177,7 +177,8 @@ class Build(unittest.TestCase):
         self.assertEqual(lists, {
             "virtio": ["kernel/virtio.ko", "kernel/virtio_pci.ko",
                        "kernel/vmw_vsock_virtio_transport.ko"],
-            "virtiofs": ["kernel/fuse.ko.lz4", "kernel/virtio.ko", "kernel/virtiofs.ko.lz4"]})
+            "loop": ["kernel/virtio.ko", "kernel/loop.ko.lz4"],
+            "virtiofs": ["kernel/fuse.ko", "kernel/virtio.ko", "kernel/virtiofs.ko"]})
         module = found["usr/lib/modules/kernel/virtio.ko"][2]
         self.assertNotIn(b"signature", module)
         self.assertLess(len(module), 4000)

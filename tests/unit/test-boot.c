@@ -19,7 +19,7 @@ static void test_wanted(void **state)
 	assert_false(boot_wanted("/init"));
 	assert_false(boot_wanted(NULL));
 	assert_false(booted());
-	assert_int_equal(boot_finish(), 0);
+	assert_int_equal(boot_finish(NULL), 0);
 	assert_int_equal(boot_cgroup_fd(), -1);
 	/* Anybody who may send a signal. */
 	assert_true(boot_obeys(0));

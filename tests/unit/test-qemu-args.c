@@ -35,7 +35,7 @@ static const struct {
 		  .monitor_fd = 7, .share_fd = 8, .vsock_fd = 9, .vhost_fd = -1,
 		  .port = 1073741824 },
 		"/usr/bin/qemu -name pod,,1 " START
-		"-accel tcg,thread=multi,tb-size=64 -cpu max -smp 1 " MEMORY(256)
+		"-accel tcg,thread=multi,tb-size=64 -cpu max,-erms,-fsrm -smp 1 " MEMORY(256)
 		"-chardev socket,id=monitor,fd=7 -mon chardev=monitor,mode=control "
 		"-chardev socket,id=vsock,fd=9 -device vhost-user-vsock-pci,chardev=vsock "
 		"-chardev socket,id=share,fd=8 "
