@@ -14,6 +14,8 @@ struct agent;
 
 #define BRIDGE_PORT 0x40000000u
 
+#define BRIDGE_SECRET 65 /* with its end */
+
 struct bridge {
 	struct agent *agent;
 	struct hv_endpoint parent;      /* with the bridge's port */
@@ -29,6 +31,7 @@ struct bridge {
 	uint32_t generation;            /* changes when unanswered requests lose their asker */
 	struct buf late;                /* plain mode: frames of answers for the next connection */
 	bool has_session;
+	char secret[BRIDGE_SECRET];     /* by which the host knows us again; "" = none yet */
 	struct hv_guid session;
 };
 #define BRIDGE_NULL { .dialing = SOURCE_NULL, .redial = TIMER_NULL, .absence = TIMER_NULL, \

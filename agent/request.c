@@ -52,6 +52,13 @@ static const char *features[] = { FEATURES };
 /* Of an agent that has a VM for itself. */
 static const char *vm_features[] = { FEATURES, "clock", "kmsg", "power" };
 
+/* Whoever comes later cannot change it. What does not fit is none. */
+static void keep_secret(struct bridge *bridge, const char *secret)
+{
+	if (secret && !bridge->secret[0] && strlen(secret) < sizeof(bridge->secret))
+		snprintf(bridge->secret, sizeof(bridge->secret), "%s", secret);
+}
+
 static void session_negotiate(struct call *call, const struct session_request *asked,
                               struct session_reply *reply)
 {
@@ -73,6 +80,8 @@ static void session_negotiate(struct call *call, const struct session_request *a
 		max = FRAME_SESSION_MIN;
 	if (max > FRAME_SESSION_MAX)
 		max = FRAME_SESSION_MAX;
+	keep_secret(&agent->bridge, asked->secret);
+	reply->secret = agent->bridge.secret[0] ? agent->bridge.secret : NULL;
 	reply->version = 1;
 	reply->session = asked->session;
 	reply->max_frame = max;

@@ -87,6 +87,7 @@ static const struct json_field session_request_fields[] = {
 	JSON_FIELD(struct session_request, max_frame, "MaxFrame", u32, JSON_ALWAYS),
 	JSON_FIELD(struct session_request, time, "Time", u64),
 	JSON_FIELD(struct session_request, entropy, "Entropy", str),
+	JSON_FIELD(struct session_request, secret, "Secret", str),
 	{ NULL },
 };
 static const struct json_type session_request_type =
@@ -118,6 +119,7 @@ static const struct json_field session_reply_fields[] = {
 	JSON_FIELD(struct session_reply, max_frame, "MaxFrame", u32, JSON_ALWAYS),
 	JSON_FIELD(struct session_reply, features, "Features", str_list, JSON_ALWAYS),
 	JSON_FIELD(struct session_reply, containers, "Containers", str_list, JSON_ALWAYS),
+	JSON_FIELD(struct session_reply, secret, "Secret", str),
 	{ NULL },
 };
 static const struct json_type session_reply_type =

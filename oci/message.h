@@ -80,6 +80,7 @@ struct session_request {                /* "Hvrun" */
 	/* For an agent that is the first process of a VM: */
 	uint64_t time;                  /* nanoseconds since the epoch; 0 = none */
 	const char *entropy;            /* hexadecimal digits; may be NULL */
+	const char *secret;             /* for who has none yet, to be known by; may be NULL */
 };
 struct negotiate_request {
 	struct request_base base;
@@ -96,6 +97,7 @@ struct session_reply {                  /* "Hvrun", inside GuestDefinedCapabilit
 	uint64_t received;
 	uint32_t max_frame;
 	struct str_list features, containers;
+	const char *secret;             /* that was given first; may be NULL */
 };
 struct guest_capabilities {
 	bool namespace_add_request_supported, signal_process_supported, dump_stacks_supported,

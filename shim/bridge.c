@@ -221,6 +221,9 @@ static int check_session(const struct bridge *bridge, const struct negotiate_rep
 	    strcmp(session->session, bridge->session))
 		return fault_set(fault, -EPROTO, HRESULT_NO_COMMON_VERSION,
 		                 "the agent does not speak sessions of hvrun");
+	if (bridge->known && (!session->secret || strcmp(session->secret, bridge->secret)))
+		return fault_set(fault, -EACCES, HRESULT_ACCESS_DENIED,
+		                 "somebody has dialled who is not the agent");
 	if (session->max_frame < FRAME_SESSION_MIN)
 		return fault_set(fault, -EPROTO, HRESULT_FAIL,
 		                 "the agent wants frames of at most %u bytes", session->max_frame);
@@ -255,6 +258,7 @@ static void on_negotiated(struct bridge_call *call, const void *answer, const st
 			session->max_frame : FRAME_SESSION_MAX;
 		bridge->channel.streams = true;
 		bridge->features = known_features(&session->features);
+		bridge->known |= session->secret && !strcmp(session->secret, bridge->secret);
 		bridge->ready = true;
 		bridge->ops->ready(bridge);
 		return;
@@ -264,21 +268,29 @@ static void on_negotiated(struct bridge_call *call, const void *answer, const st
 	channel_fail(&bridge->channel, -EPROTO);
 }
 
+/* Two digits for each of size random bytes. */
+static int random_digits(char *ret, size_t size)
+{
+	uint8_t bytes[64];
+
+	if (getrandom(bytes, size, 0) != (ssize_t)size)
+		return -errno;
+	for (size_t i = 0; i < size; i++)
+		snprintf(ret + 2 * i, 3, "%02x", bytes[i]);
+	return 0;
+}
+
 #define ENTROPY 64      /* bytes */
 
 /* A kernel that has just been booted knows neither. */
 static void greet_guest(struct session_request *session, char entropy[static 2 * ENTROPY + 1])
 {
-	uint8_t bytes[ENTROPY];
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	session->time = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-		return;
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		snprintf(entropy + 2 * i, 3, "%02x", bytes[i]);
-	session->entropy = entropy;
+	if (random_digits(entropy, ENTROPY) == 0)
+		session->entropy = entropy;
 }
 
 static int negotiate(struct bridge *bridge)
@@ -287,6 +299,8 @@ static int negotiate(struct bridge *bridge)
 	struct hv_guid guid;
 	int r = hv_guid_random(&guid);
 
+	if (r >= 0 && !bridge->secret[0])
+		r = random_digits(bridge->secret, (sizeof(bridge->secret) - 1) / 2);
 	if (r < 0)
 		return r;
 	hv_guid_format(&guid, bridge->session);
@@ -294,6 +308,8 @@ static int negotiate(struct bridge *bridge)
 		.version = SESSION_VERSION,
 		.session = bridge->session,
 		.max_frame = FRAME_SESSION_MAX,
+		/* Whoever dials later may be anybody. */
+		.secret = bridge->known ? NULL : bridge->secret,
 	};
 	if (bridge->boots)
 		greet_guest(&session, entropy);

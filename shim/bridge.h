@@ -53,6 +53,7 @@ enum bridge_feature {
 };
 
 #define BRIDGE_ABANDONED_MAX 64
+#define BRIDGE_SECRET 33        /* hexadecimal digits, with their end */
 
 struct bridge {
 	struct loop *loop;
@@ -66,6 +67,8 @@ struct bridge {
 	bool connected, ready;
 	const char *gone;               /* why nobody will ever answer again; borrowed */
 	char session[HV_GUID_TEXT];
+	char secret[BRIDGE_SECRET];     /* that only the agent knows; "" = none yet */
+	bool known;                     /* the agent has it */
 	struct bridge_call negotiation;
 	uint64_t next_id, next_stream;
 	struct bridge_call *calls;      /* under way, newest first */

@@ -34,6 +34,16 @@ def test_session_is_negotiated(agent):
     assert {"streams", "signal-scope", "pause", "statistics", "oom", "vm-process"} <= set(features)
 
 
+def test_secret_is_kept(agent):
+    """By it a host knows the agent that it had before: the first one counts, for good."""
+    assert "Secret" not in agent.bridge.session()
+    agent.connect()
+    assert "Secret" not in agent.bridge.session(Secret="x" * 65)
+    for asked in ({"Secret": "0123" * 16}, {}, {"Secret": "another"}, {"Secret": ""}):
+        agent.connect()
+        assert agent.bridge.session(**asked)["Secret"] == "0123" * 16
+
+
 def test_highest_version_that_both_know(agent):
     assert agent.bridge.session(Version=7)["Version"] == 1
 

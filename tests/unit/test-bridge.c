@@ -101,6 +101,53 @@ static void test_negotiates(void **state)
 	assert_true(agent->bridge.channel.streams);
 }
 
+static void answer_with_secret(struct fake_agent *agent, const char *secret)
+{
+	char answer[512];
+
+	snprintf(answer, sizeof(answer),
+	         "{\"Result\":0,\"Version\":4,\"Capabilities\":{\"GuestDefinedCapabilities\":{"
+	         "\"Hvrun\":{\"Version\":1,\"Session\":\"%s\",\"MaxFrame\":65536%s%s%s}}}}",
+	         agent->session, secret ? ",\"Secret\":\"" : "", secret ? secret : "",
+	         secret ? "\"" : "");
+	fake_answer(agent, MESSAGE_NEGOTIATE_PROTOCOL, agent->frame.id, answer);
+}
+
+/* Told until it was heard, and then never again. */
+static void test_knows_the_agent_again(void **state)
+{
+	static const char *const others[] = { NULL, "", "0123456789abcdef0123456789abcdef" };
+	struct fake_agent *agent = *state;
+	char secret[BRIDGE_SECRET] = "";
+	unsigned lost = 0;
+
+	for (int i = 0; i < 2; i++) {
+		fake_connect(agent);
+		const char *at = strstr(agent->payload, "\"Secret\":\"");
+		assert_non_null(at);
+		memcpy(secret, at + strlen("\"Secret\":\""), sizeof(secret) - 1);
+		assert_string_equal(secret, agent->bridge.secret);
+		assert_int_equal(strspn(secret, "0123456789abcdef"), sizeof(secret) - 1);
+		answer_with_secret(agent, i == 0 ? NULL : secret);
+		assert_true(agent->bridge.ready);
+		close_fd(&agent->fd);
+		fake_spin(agent);
+		assert_int_equal(agent->lost, ++lost);
+	}
+	for (size_t i = 0; i < array_size(others); i++) {
+		fake_connect(agent);
+		assert_null(strstr(agent->payload, "Secret"));
+		answer_with_secret(agent, others[i]);
+		assert_false(agent->bridge.connected);
+		assert_int_equal(agent->lost, ++lost);
+		assert_int_equal(agent->fault.hresult, HRESULT_ACCESS_DENIED);
+	}
+	assert_int_equal(agent->ready, 2);
+	fake_connect(agent);
+	answer_with_secret(agent, secret);
+	assert_int_equal(agent->ready, 3);
+}
+
 static void test_refuses_others(void **state)
 {
 	static const char *const answers[] = {
@@ -417,6 +464,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_negotiates, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_knows_the_agent_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refuses_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_answers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_answer_that_does_not_decode, setup, teardown),
