@@ -48,11 +48,17 @@ static void passed_on(sigset_t *set)
 		sigdelset(set, ours[i]);
 }
 
-void attach_block_signals(void)
+void attach_block_signals(struct client *client)
 {
+	static const int ends[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT };
 	sigset_t set;
 	passed_on(&set);
 	sigprocmask(SIG_BLOCK, &set, NULL);
+	sigemptyset(&set);
+	for (size_t i = 0; i < array_size(ends); i++)
+		sigaddset(&set, ends[i]);
+	close_fd(&client->end_fd);
+	client->end_fd = signalfd(-1, &set, SFD_CLOEXEC);
 }
 
 static void resize(const struct attachment *attachment)
@@ -155,6 +161,7 @@ static _Noreturn void proxy_run(struct attachment attachment, const struct shado
 	if (keep_only(keep, array_size(keep)) < 0)
 		_exit(1);
 	attachment.client->fd = keep[1];
+	attachment.client->end_fd = -1;
 	attachment.terminal_fd = keep[2];
 	if (attachment.terminal_fd >= 0)
 		ioctl(attachment.terminal_fd, TIOCSCTTY, 0);
@@ -216,7 +223,7 @@ int proxy_leave(const struct attachment *attachment, pid_t host_pid, const char 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, go) < 0)
 		return fault_errno(fault, -errno, "starting the proxy");
 	cleanup_close int ours = go[0], theirs = go[1];
-	attach_block_signals();
+	attach_block_signals(attachment->client);
 	shadow_open(&shadow, host_pid, cgroup, attachment->root);
 	pid_t pid = shadow_fork(&shadow);
 	int error = pid < 0 ? fault_errno(fault, -errno, "starting the proxy") : 0;

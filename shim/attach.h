@@ -24,9 +24,9 @@ struct attachment {
 int attach(const struct attachment *attachment, pid_t proxy, struct fault *fault);
 /*
  * Blocks the signals that attach_wait() passes on. Before the process starts, so that none is
- * lost.
+ * lost. Those that ask us to end also end a client_call() that is not answered.
  */
-void attach_block_signals(void);
+void attach_block_signals(struct client *client);
 /* Passes signals on until the exit; returns its status (0…255), or a negative errno. */
 int attach_wait(const struct attachment *attachment, struct fault *fault);
 

@@ -10,6 +10,7 @@
 #include "oci/channel.h"
 #include "shim/sandbox.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <time.h>
@@ -106,6 +107,7 @@ int client_connect_vm(struct client *client, struct state *state, const char *id
 void client_close(struct client *client)
 {
 	close_fd(&client->fd);
+	close_fd(&client->end_fd);
 	arena_free(&client->arena);
 }
 
@@ -150,6 +152,26 @@ int client_send(struct client *client, enum control_type type,
 	error = fds_send(client->fd, buf_head(&out), buf_length(&out), fds, fd_count);
 	buf_deinit(&out);
 	return error < 0 ? lost(fault, error) : 0;
+}
+
+#define LAST_WAIT 2000           /* milliseconds for an answer when we are to end */
+
+/* The signal is not taken: once there is an answer, it is for the container. */
+static int wait_for_answer(const struct client *client)
+{
+	struct pollfd wait[] = {
+		{ .fd = client->fd, .events = POLLIN },
+		{ .fd = client->end_fd, .events = POLLIN },
+	};
+
+	while (poll(wait, array_size(wait), -1) < 0) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	if (wait[0].revents)
+		return 0;
+	int n = poll(wait, 1, LAST_WAIT);
+	return n < 0 ? -errno : n ? 0 : -EINTR;
 }
 
 static int receive_all(int fd, void *to, size_t size)
@@ -226,5 +248,8 @@ int client_call(struct client *client, enum control_type type,
                 struct control_reply *ret, struct fault *fault)
 {
 	int error = client_send(client, type, request, fds, fd_count, fault);
+	if (!error && client->end_fd >= 0 && (error = wait_for_answer(client)) < 0)
+		return fault_set(fault, error, HRESULT_FAIL,
+		                 "ended by a signal before there was an answer");
 	return error < 0 ? error : client_receive(client, NULL, ret, NULL, fault);
 }

@@ -8,10 +8,11 @@
 
 struct client {
 	int fd;
+	int end_fd;             /* readable when we are to end; -1. Owned */
 	uint64_t last_id;
 	struct arena arena;     /* of replies; lives until client_close() */
 };
-#define CLIENT_NULL { .fd = -1, .arena = ARENA(JSON_ARENA) }
+#define CLIENT_NULL { .fd = -1, .end_fd = -1, .arena = ARENA(JSON_ARENA) }
 
 /* -ENOENT, -ECONNREFUSED: the sandbox process is gone; no fault is set then. */
 int client_connect(struct client *client, struct state *state, const char *partition,
@@ -45,7 +46,10 @@ int client_send(struct client *client, enum control_type type,
  */
 int client_receive(struct client *client, uint32_t *ret_type, struct control_reply *reply,
                    struct control_event *event, struct fault *fault);
-/* Both. */
+/*
+ * Both. Where we are to end meanwhile, the answer may still come for a moment: a VM that hangs does
+ * not keep us. -EINTR then.
+ */
 int client_call(struct client *client, enum control_type type,
                 const struct control_request *request, const int *fds, size_t fd_count,
                 struct control_reply *ret, struct fault *fault);

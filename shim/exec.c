@@ -272,7 +272,7 @@ static int perform(const struct exec_options *options, struct client *client, co
 	bool own_terminal = process->terminal && slave < 0;
 	struct control_reply reply = { 0 };
 	if (!options->detach)
-		attach_block_signals();
+		attach_block_signals(client);
 	if (own_terminal && isatty(STDIN_FILENO))
 		terminal_raw(STDIN_FILENO);
 	int error = ask(options, client, id, process, slave, &reply, fault);

@@ -126,7 +126,7 @@ static int run_foreground(struct creation *creation, struct fault *fault)
 		.id = creation->id,
 		.terminal_fd = terminal ? STDOUT_FILENO : creation->slave,
 	};
-	attach_block_signals();
+	attach_block_signals(&creation->client);
 	if (terminal && isatty(STDIN_FILENO))
 		terminal_raw(STDIN_FILENO);
 	int error = start(&creation->client, &creation->bundle, creation->id, fault);
