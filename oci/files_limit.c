@@ -7,7 +7,10 @@
 
 #include "oci/files_limit.h"
 
-#include <stdbool.h>
+#include "oci/file.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 
 #define FILES_WANTED 65536
@@ -34,4 +37,20 @@ void files_limit_restore(void)
 {
 	if (raised)
 		(void)setrlimit(RLIMIT_NOFILE, &before);
+}
+
+void files_limit_most(void)
+{
+	char text[24];
+	struct rlimit now, wanted;
+
+	if (getrlimit(RLIMIT_NOFILE, &now) < 0)
+		return;
+	if (file_read_line(AT_FDCWD, "/proc/sys/fs/nr_open", text, sizeof(text)) == 0) {
+		wanted.rlim_cur = wanted.rlim_max = strtoul(text, NULL, 10);
+		if (wanted.rlim_max >= now.rlim_max && setrlimit(RLIMIT_NOFILE, &wanted) == 0)
+			return;
+	}
+	now.rlim_cur = now.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &now);
 }

@@ -9,3 +9,5 @@
 void files_limit_raise(void);
 /* In a child, after fork(2). Nothing to do if it was never raised. */
 void files_limit_restore(void);
+/* In a child that serves the files of many: all that the kernel allows, or that we may take. */
+void files_limit_most(void);

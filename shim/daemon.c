@@ -13,6 +13,7 @@
 
 #include "shim/daemon.h"
 
+#include "oci/files_limit.h"
 #include "shim/launch.h"
 
 #include <fcntl.h>
@@ -159,6 +160,8 @@ static _Noreturn void child(const struct daemon_plan *plan, int out_fd, int erro
 	launch_clean();
 	make_view(plan);
 	int program_fd = open(plan->args[0], O_PATH | O_CLOEXEC);
+	if (plan->many_files)
+		files_limit_most();
 	drop_rights(plan);
 	launch_bind();
 	launch_keep(plan->fds);

@@ -20,6 +20,7 @@ struct daemon_plan {
 	const char *directory;          /* where it starts; NULL: "/" */
 	uint64_t capabilities;          /* all that it can ever have, as root; 0: it is `user` */
 	uint32_t user;                  /* uid and gid */
+	bool many_files;                /* has as many open as may be */
 	/*
 	 * No network, files that it can only read, and of /dev what has no say: for who is `user`.
 	 * device NULL, or one more that it may use.

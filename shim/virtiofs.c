@@ -137,6 +137,8 @@ int virtiofs_start(struct virtiofs *share, struct partition *partition,
 		.args = args,
 		.fds = (const int[]){ listener, -1 },
 		.capabilities = CAPABILITIES,
+		/* One for every file that the guest remembers. */
+		.many_files = true,
 	};
 	r = daemon_start(&share->daemon, &plan, partition->loop, ops, fault);
 	buf_deinit(&options);
