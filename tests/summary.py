@@ -38,6 +38,10 @@ def is_skipped(path, numbers):
         xml.parse(path).getroot().find("testcase").get("name") == "all of it"
 
 
+def reason(path):
+    return " ".join(xml.parse(path).getroot().find("testcase/skipped").get("message").split())
+
+
 def main():
     if sys.argv[1] == "--skip":
         return skip(*sys.argv[2:])
@@ -45,15 +49,17 @@ def main():
     names = []
     for suite in suites:
         names += ["sanitized-unit", "sanitized-fuzz"] if suite == "sanitized" else [suite]
-    total = [0, 0, 0]
+    total, left_out = [0, 0, 0], ""
     for name in names:
         path = folder / f"{name}.xml"
         numbers = count(path) if path.exists() else (0, 0, 0)
-        if not numbers[0] and not is_skipped(path, numbers):
+        if is_skipped(path, numbers):
+            left_out += f"; no {name}: {reason(path)}"
+        elif not numbers[0]:
             print(f"FAILED {name}: no test ran")
             numbers = (numbers[0], numbers[1] + 1, numbers[2])
         total = [a + b for a, b in zip(total, numbers)]
-    print(f"{total[0]} passed, {total[1]} failed, {total[2]} skipped")
+    print(f"{total[0]} passed, {total[1]} failed, {total[2]} skipped{left_out}")
     return 1 if total[1] else 0
 
 
