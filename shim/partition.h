@@ -58,6 +58,8 @@ struct partition_driver {
 	 * may wait a moment, as the kernel closes sockets before it tells of deaths. May be NULL.
 	 */
 	bool (*dying)(struct partition *partition, char *text, size_t size);
+	/* It has begun, but nothing is heard of its agent: who keeps it? May be NULL. */
+	const char *(*silent)(struct partition *partition);
 	/* Where its agent reaches us on a port. */
 	int (*endpoint)(struct partition *partition, uint32_t port, struct hv_endpoint *ret);
 	/*

@@ -24,10 +24,12 @@
 #include "shim/vsock_device.h"
 
 #include <fcntl.h>
-#include <signal.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/sendfile.h>
@@ -77,7 +79,42 @@ static void on_monitor_lost(struct qmp *qmp)
 	(void)qmp;
 }
 
-static const struct qmp_ops qmp_ops = { .event = on_event, .lost = on_monitor_lost };
+/* The other ends are QEMU's alone from now on. */
+static void on_made(struct qmp *qmp)
+{
+	struct qemu *qemu = container_of(qmp, struct qemu, qmp);
+
+	close_fd(&qemu->share.fd);
+	close_fd(&qemu->vsock.fd);
+}
+
+static const struct qmp_ops qmp_ops = {
+	.made = on_made,
+	.event = on_event,
+	.lost = on_monitor_lost,
+};
+
+/* What QEMU has said, to a daemon that has not read it. */
+static bool is_unread(int fd)
+{
+	int bytes = 0;
+
+	return fd >= 0 && ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
+}
+
+static const char *qemu_silent(struct partition *partition)
+{
+	struct qemu *qemu = of_partition(partition);
+
+	if (!qemu->qmp.greeted)
+		return "QEMU does not start";
+	if (!qemu->qmp.greeting.answer)
+		return "the VM has started, but its agent does not answer";
+	if (is_unread(qemu->share.fd))
+		return "virtiofsd does not answer QEMU";
+	return is_unread(qemu->vsock.fd) ? "vhost-device-vsock does not answer QEMU"
+	                                 : "QEMU does not start the VM";
+}
 
 /* The processes */
 
@@ -268,9 +305,6 @@ static int qemu_start(struct partition *partition, struct fault *fault)
 		r = start_all(qemu, program, &plan, fault);
 	close_fd(&plan.kernel_fd);
 	close_fd(&plan.image_fd);
-	/* The other ends are QEMU's alone now. */
-	close_fd(&qemu->share.fd);
-	close_fd(&qemu->vsock.fd);
 	if (r < 0)
 		return r;
 	partition->exit_fd = fcntl(qemu->vmm.pidfd, F_DUPFD_CLOEXEC, 0);
@@ -551,6 +585,7 @@ const struct partition_driver partition_qemu = {
 	.stop = qemu_stop,
 	.collect = qemu_collect,
 	.dying = qemu_dying,
+	.silent = qemu_silent,
 	.endpoint = qemu_endpoint,
 	.host_pid = qemu_host_pid,
 	.release = qemu_release,

@@ -95,7 +95,9 @@ static int on_line(struct qmp *qmp, const char *line, size_t size)
 		log_warning("QEMU: %s", fault.text);
 	else if (json_get(&message, "event"))
 		qmp->ops->event(qmp, qmp_text(&message, "event"), json_get(&message, "data"));
-	else if (!json_get(&message, "QMP"))
+	else if (json_get(&message, "QMP"))
+		qmp->greeted = true;
+	else
 		on_answer(qmp, &message);
 	arena_free(&arena);
 	return r;
@@ -227,10 +229,13 @@ int qmp_send(struct qmp *qmp, struct qmp_call *call, const char *command, const 
 
 static void on_greeting(struct qmp_call *call, const struct json *value, const struct fault *fault)
 {
-	(void)call;
+	struct qmp *qmp = container_of(call, struct qmp, greeting);
+
 	(void)value;
 	if (fault)
 		log_warning("%s", fault->text);
+	else if (qmp->ops->made)
+		qmp->ops->made(qmp);
 }
 
 int qmp_init(struct qmp *qmp, struct loop *loop, int fd, const struct qmp_ops *ops)

@@ -26,6 +26,8 @@ struct qmp_call {
 };
 
 struct qmp_ops {
+	/* It has taken its first command: the machine is made. May be NULL. */
+	void (*made)(struct qmp *qmp);
 	/* data may be NULL. */
 	void (*event)(struct qmp *qmp, const char *name, const struct json *data);
 	/* Nothing comes any more; commands have failed. */
@@ -39,6 +41,7 @@ struct qmp {
 	struct qmp_call *calls;
 	struct qmp_call greeting;
 	uint64_t next_id;
+	bool greeted;                   /* by QEMU */
 };
 #define QMP_NULL { .source = SOURCE_NULL }
 

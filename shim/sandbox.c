@@ -225,7 +225,8 @@ static void on_bridge_lost(struct bridge *bridge, const struct fault *fault)
 	if (sandbox->running && !sandbox->born &&
 	    fault->hresult == HRESULT_NO_COMMON_VERSION)
 		start_failed(sandbox, fault->text);
-	else if (sandbox->running && !sandbox->shutting_down)
+	else if (sandbox->running && !sandbox->shutting_down &&
+	         fault->hresult != HRESULT_ACCESS_DENIED)
 		timer_set(&sandbox->limit, RECONNECT_LIMIT);
 	else if (!sandbox->running)
 		partition_over(sandbox);
@@ -250,7 +251,9 @@ static int on_limit(struct timer *timer)
 	if (sandbox->shutting_down) {
 		end_at_once(sandbox);
 	} else if (!sandbox->bridge.ready && !sandbox->born) {
-		start_failed(sandbox, "the agent does not answer");
+		const struct partition_driver *driver = sandbox->partition.driver;
+		start_failed(sandbox, driver->silent ? driver->silent(&sandbox->partition)
+		                                     : "the agent does not answer");
 	} else if (!sandbox->bridge.ready) {
 		log_error("the agent does not come back");
 		sandbox->partition.driver->stop(&sandbox->partition);

@@ -411,12 +411,33 @@ def test_many_containers_in_one_vm(hv, rootfs, box):
 
 @pytest.mark.long
 def test_vms_one_after_another(hv, rootfs):
-    """Nothing of them stays: tests/soak has more of them."""
+    """Nothing of them stays."""
     before = (watch.mounts(), sorted(watch.fds("self")))
-    for _ in range(4):
+    for _ in range(30):
         assert hv.run_spec(sh("echo well", rootfs=rootfs)).stdout == "well\n"
         within(ANSWER, lambda: not hv.partitions() and not watch.adopted(), "end of the VM")
         assert (watch.mounts(), sorted(watch.fds("self"))) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_hung_vm_keeps_nobody(hv, rootfs, number):
+    """Whoever waits for an answer that does not come can still be ended."""
+    cid = hv.background(sleeper(rootfs))
+    qemu = parts(hv, cid)["qemu"]
+    os.kill(qemu, signal.SIGSTOP)
+    with open(hv.place.path / "err", "w+b") as err:
+        clients = [hv.popen(*words, stdout=err, stderr=err) for words in (
+            ("exec", cid, "true"), ("exec", "-d", cid, "true"), ("exec", "--vm", cid, "true"))]
+        time.sleep(0.5)
+        for client in clients:
+            assert client.poll() is None
+            client.send_signal(number)
+        assert all(client.wait(5) for client in clients)
+        err.seek(0)
+        assert err.read().count(b"\n") == 2
+    os.kill(qemu, signal.SIGCONT)
+    works(hv, cid)
+    watch.eventually(lambda: "true" not in hv.run("ps", cid).stdout)
 
 
 def test_two_vms(hv, rootfs):
@@ -474,6 +495,30 @@ def test_missing_parts(hv, rootfs, member, file):
     configure(hv, {member: file})
     error = refused(hv, rootfs, timeout=20)
     assert file in error or file != "/no/such/file", error
+
+
+@pytest.mark.long
+def test_parts_that_hang(hv, rootfs):
+    """It takes half a minute to be sure, but it is said who it was."""
+    said = {"path": "QEMU does not start", "virtiofsd": "virtiofsd does not answer QEMU",
+            "vhostDeviceVsock": "vhost-device-vsock is not ready within 5 s"}
+    if os.path.exists("/dev/vhost-vsock"):
+        del said["vhostDeviceVsock"]
+    hanging = hv.place.path / "hanging"
+    hanging.write_text("#!/bin/sh\nexec sleep 1000\n")
+    hanging.chmod(0o755)
+    hv.place.path.chmod(0o711)
+    clients = {}
+    for member in said:
+        hv.environment["HVRUN_CONFIG"] = str(hv.place.path / f"{member}.json")
+        pathlib.Path(hv.environment["HVRUN_CONFIG"]).write_text(json.dumps({"qemu": {
+            member: str(hanging), "accelerator": "tcg"}}))
+        clients[member] = hv.popen("run", "--bundle", hv.bundle(sleeper(rootfs), member), hv.new_id())
+    for member, client in clients.items():
+        _, err = client.communicate(timeout=40)
+        assert client.returncode == 1 and said[member].encode() in err and is_said(err.decode()), (member, err)
+    assert hv.list() == []
+    within(ANSWER, lambda: not hv.partitions(), "removal of the partitions")
 
 
 @pytest.mark.long
@@ -580,6 +625,8 @@ def test_rights_of_what_serves_a_vm(hv, box):
                   not link.endswith(("/vmlinux", "/vmlinuz", "/hvrun-guest.img"))]
         assert not secret, f"{what} has open: {secret}"
     assert status_of(pids["qemu"])["Seccomp"] == "2"
+    limit = re.search(r"Max open files +(\d+) +(\d+)", pathlib.Path(f"/proc/{pids['virtiofsd']}/limits").read_text())
+    assert limit[1] == limit[2]
     for name in ("pid", "net", "mnt"):
         inner = watch.descendants(pids["virtiofsd"]) or [pids["virtiofsd"]]
         assert os.readlink(f"/proc/{inner[-1]}/ns/{name}") != ours[name], name

@@ -42,7 +42,7 @@ static void on_lost(struct qmp *qmp)
 	current->lost++;
 }
 
-static const struct qmp_ops ops = { on_event, on_lost };
+static const struct qmp_ops ops = { .event = on_event, .lost = on_lost };
 
 static void on_answer(struct qmp_call *call, const struct json *value, const struct fault *fault)
 {
