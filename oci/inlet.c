@@ -247,6 +247,8 @@ int inlet_take(struct inlet *inlet, const char *bytes, size_t size)
 	}
 
 	ssize_t n = -EAGAIN;
+	if (inlet->ops->seen)
+		inlet->ops->seen(inlet, bytes, size);
 	if (!buf_length(&inlet->held))
 		n = write_sink(inlet, bytes, size);
 	if (n < 0 && n != -EAGAIN) {
@@ -280,6 +282,8 @@ size_t inlet_splice(struct inlet *inlet, int socket_fd, size_t size)
 		return 0;
 	inlet->received += (uint64_t)n;
 	inlet->delivered += (uint64_t)n;
+	if (inlet->ops->seen)
+		inlet->ops->seen(inlet, NULL, (size_t)n);
 	progress(inlet);
 	return (size_t)n;
 }

@@ -71,6 +71,11 @@ struct inlet_ops {
 	 * the inlet. NULL: the fd is written.
 	 */
 	ssize_t (*write)(struct inlet *inlet, const char *bytes, size_t size);
+	/*
+	 * What goes into the sink now or when it takes more; NULL: so many bytes that never were in
+	 * our memory. May not call functions of the inlet. May be NULL.
+	 */
+	void (*seen)(struct inlet *inlet, const char *bytes, size_t size);
 	/* delivered has grown (when ended() follows at once, only that is called). May be NULL. */
 	void (*progress)(struct inlet *inlet);
 	/*

@@ -28,6 +28,9 @@
 #define LOG_FILE "log"
 #define LOG_SIZE (16u << 20)
 #define LOG_FILES 4
+/* Of what containerd takes, for who looks at the container with our command. */
+#define COPY_SIZE (64u << 10)
+#define COPY_FILES 2
 
 void creation_init(struct creation *creation, struct cli *cli, const struct create_options *options,
                    const char *id)
@@ -147,13 +150,13 @@ static int save(struct creation *creation, struct fault *fault)
 	record->terminal = bundle->spec.process->terminal;
 	record->annotations = bundle->spec.annotations;
 	record->oci_version = bundle->spec.oci_version;
-	if (creation->options->detach && !record->terminal) {
+	if ((creation->options->detach || creation->home) && !record->terminal) {
 		const struct create_options *options = creation->options;
 		record->log_path = log_path(creation);
 		if (!record->log_path)
 			return fault_errno(fault, -ENOMEM, "log file");
-		record->log_files = options->log_files.set ? (uint32_t)options->log_files.value
-		                                           : LOG_FILES;
+		record->log_files = options->log_files.set ? (uint32_t)options->log_files.value :
+			creation->home ? COPY_FILES : LOG_FILES;
 	}
 	error = state_write_file(creation->directory, CONFIG_FILE, bundle->text, bundle->size);
 	if (!error)
@@ -310,7 +313,7 @@ static int ask(struct creation *creation, struct fault *fault)
 {
 	const struct container_record *record = &creation->record;
 	struct oci_process *process = creation->bundle.spec.process;
-	bool log = record->log_path != NULL;
+	bool log = record->log_path && !creation->home;
 	int fds[3], count = 0;
 	cleanup_free char *config = NULL;
 	int in = record->terminal && creation->slave >= 0 ? creation->slave : STDIN_FILENO;
@@ -331,7 +334,8 @@ static int ask(struct creation *creation, struct fault *fault)
 		.width = process->console_size.width,
 		.log_path = record->log_path,
 		.log_size = creation->options->log_size.set
-			? (uint64_t)creation->options->log_size.value : LOG_SIZE,
+			? (uint64_t)creation->options->log_size.value
+			: creation->home ? COPY_SIZE : LOG_SIZE,
 		.log_files = record->log_files,
 		.std_in = !log,
 		.std_out = !log,

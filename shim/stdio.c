@@ -53,13 +53,32 @@ static bool has_reader(int fd)
 
 /* Outputs */
 
+static int log_stream(const struct stdio_output *output)
+{
+	return output == &output->stdio->output[0] ? LOGFILE_STDOUT : LOGFILE_STDERR;
+}
+
+/* Says in the log what is missing there. */
+static void log_gap(struct stdio_output *output)
+{
+	char text[64];
+	uint64_t count = output->unlogged;
+
+	if (!count)
+		return;
+	output->unlogged = 0;
+	logfile_flush(output->stdio->log, log_stream(output));
+	int n = snprintf(text, sizeof(text), "[%llu bytes at once are not kept here]\n",
+	                 (unsigned long long)count);
+	logfile_write(output->stdio->log, log_stream(output), text, (size_t)n);
+}
+
 static void output_close(struct stdio_output *output)
 {
-	struct stdio *stdio = output->stdio;
-
-	if (stdio->log)
-		logfile_flush(stdio->log, output == &stdio->output[0] ? LOGFILE_STDOUT :
-		              LOGFILE_STDERR);
+	if (output->stdio->log) {
+		log_gap(output);
+		logfile_flush(output->stdio->log, log_stream(output));
+	}
 	output->open = false;
 	close_fd(&output->fd);
 }
@@ -67,11 +86,21 @@ static void output_close(struct stdio_output *output)
 static ssize_t log_sink(struct inlet *inlet, const char *bytes, size_t size)
 {
 	struct stdio_output *output = container_of(inlet, struct stdio_output, inlet);
-	struct stdio *stdio = output->stdio;
 
-	logfile_write(stdio->log, output == &stdio->output[0] ? LOGFILE_STDOUT : LOGFILE_STDERR,
-	              bytes, size);
+	logfile_write(output->stdio->log, log_stream(output), bytes, size);
 	return (ssize_t)size;
+}
+
+static void log_copy(struct inlet *inlet, const char *bytes, size_t size)
+{
+	struct stdio_output *output = container_of(inlet, struct stdio_output, inlet);
+
+	if (!bytes) {
+		output->unlogged += size;
+		return;
+	}
+	log_gap(output);
+	logfile_write(output->stdio->log, log_stream(output), bytes, size);
 }
 
 static void output_progress(struct inlet *inlet)
@@ -143,6 +172,12 @@ static void output_lost(struct inlet *inlet)
 }
 
 static const struct inlet_ops fd_ops = {
+	.progress = output_progress,
+	.ended = output_ended,
+	.lost = output_lost,
+};
+static const struct inlet_ops copied_ops = {
+	.seen = log_copy,
 	.progress = output_progress,
 	.ended = output_ended,
 	.lost = output_lost,
@@ -240,9 +275,9 @@ int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, str
 
 static int attach_output(struct stdio_output *output, struct channel *channel, uint64_t id)
 {
-	bool log = output->stdio->log;
-	int r = inlet_init(&output->inlet, channel, id, log ? -1 : output->fd, STREAM_WINDOW, false,
-	                   log ? &log_ops : &fd_ops);
+	const struct inlet_ops *ops = output->fd < 0 ? &log_ops :
+		output->stdio->log ? &copied_ops : &fd_ops;
+	int r = inlet_init(&output->inlet, channel, id, output->fd, STREAM_WINDOW, false, ops);
 
 	output->open = r >= 0;
 	return r;
@@ -345,8 +380,10 @@ bool stdio_delivered(struct stdio *stdio)
 			return false;
 	}
 	/* An unfinished line will get no end from this process. */
-	for (int i = 0; stdio->log && i < LOGFILE_STREAMS; i++)
-		logfile_flush(stdio->log, i);
+	for (int i = 0; stdio->log && i < 2; i++) {
+		log_gap(&stdio->output[i]);
+		logfile_flush(stdio->log, log_stream(&stdio->output[i]));
+	}
 	return true;
 }
 

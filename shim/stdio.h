@@ -20,7 +20,8 @@ struct stdio;
 struct stdio_output {
 	struct stdio *stdio;
 	struct inlet inlet;
-	int fd;                 /* owned; -1 with a log or without the stream */
+	int fd;                 /* owned; -1 without the stream, or where the log is in its place */
+	uint64_t unlogged;      /* bytes since the log was last written that never came by us */
 	bool open;              /* attached, and not all delivered */
 	struct source reader;   /* tells when somebody opens the FIFO that holds the rest */
 	struct opt_u64 target;  /* what must be delivered before the exit is told */
@@ -40,13 +41,14 @@ struct stdio {
 	bool terminal;
 	bool keeps;                     /* a FIFO with the rest, until somebody comes for it */
 	struct loop *loop;
-	struct logfile *log;            /* borrowed; takes both outputs */
+	struct logfile *log;            /* borrowed; takes both outputs, or a copy of them */
 };
 
 /*
  * Takes the fds (-1 = none) from the array, also when it fails. A FIFO that was opened for reading
  * and writing outlives the processes at its other end: stdin has no end before
- * stdio_close_input(), and outputs wait in it for a reader.
+ * stdio_close_input(), and outputs wait in it for a reader. log: instead of an output without an fd;
+ * of one with an fd it gets a copy, as far as that costs nothing: not of what is spliced.
  */
 int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, struct logfile *log,
               void (*progress)(struct stdio *stdio), void *owner);
