@@ -3,16 +3,18 @@
 
 import os
 import pathlib
+import secrets
 import shutil
 import subprocess
 import tempfile
 
 import pytest
 
-pytest.register_assert_rewrite("agent", "bridge", "hvrun", "watch")
+pytest.register_assert_rewrite("agent", "bridge", "containerd", "cri", "hvrun", "shimclient", "ttrpc", "watch")
 
 import container
 import partition
+import shimclient
 import watch
 from agent import Agent
 from hvrun import HVAGENT, HVRUN, Hvrun
@@ -22,7 +24,8 @@ class Place:
     """A test's directory; its name marks what belongs to the test: paths and container ids."""
 
     def __init__(self):
-        self.path = pathlib.Path(tempfile.mkdtemp(prefix="hv", dir="/tmp"))
+        self.path = pathlib.Path(f"/tmp/hv{secrets.token_hex(4)}")     # also a name for containerd
+        self.path.mkdir(mode=0o700)
         self.token = self.path.name
 
     def remains(self):
@@ -52,10 +55,13 @@ class Place:
 def pytest_addoption(parser):
     parser.addoption("--partition", choices=["local", "qemu"], default="local",
                      help="which driver hvrun's tests use (default: local)")
+    parser.addoption("--shim", choices=["hvrun", "runc"], default="hvrun",
+                     help="whose containerd shim is tested; runc's shows that the tests are right")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: more than what is run with VMs each time")
+    config.addinivalue_line("markers", "ours(why): what runc's shim does not do, or does otherwise")
     if config.getoption("--partition") != "local":
         watch.PATIENCE = 5
 
@@ -74,6 +80,8 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="needs root"))
         elif driver != "local" and (reason := partition.reason_against(item)):
             item.add_marker(pytest.mark.skip(reason=reason))
+        elif config.getoption("--shim") == "runc" and (mark := item.get_closest_marker("ours")):
+            item.add_marker(pytest.mark.skip(reason=f"not runc's shim: {mark.args[0]}"))
 
 
 @pytest.fixture(scope="session")
@@ -143,6 +151,27 @@ def session(agent):
 def driver(request):
     """The name of hvrun's partitions in this run."""
     return request.config.getoption("--partition")
+
+
+@pytest.fixture(scope="session")
+def shim_kind(request):
+    """Whose shim is tested."""
+    kind = request.config.getoption("--shim")
+    if shimclient.missing(kind):
+        pytest.skip(shimclient.missing(kind))
+    if not os.access(shimclient.SHIMS[kind], os.X_OK):
+        pytest.fail(f"{shimclient.SHIMS[kind]} is not built (HVRUN_BUILD)")
+    return kind
+
+
+@pytest.fixture
+def host(shim_kind, driver, place, rootfs):
+    """containerd's place for shims of this test's own."""
+    made = shimclient.Host(place, shim_kind, driver, rootfs)
+    yield made
+    print(bytes(made.server.log[-8000:]).decode(errors="replace"))
+    left = made.close()
+    assert not left, f"left behind: {left}"
 
 
 @pytest.fixture(scope="session")
