@@ -13,6 +13,7 @@ import pytest
 pytest.register_assert_rewrite("agent", "bridge", "containerd", "cri", "hvrun", "shimclient", "ttrpc", "watch")
 
 import container
+import containerd
 import partition
 import shimclient
 import watch
@@ -171,6 +172,55 @@ def host(shim_kind, driver, place, rootfs):
     yield made
     print(bytes(made.server.log[-8000:]).decode(errors="replace"))
     left = made.close()
+    assert not left, f"left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def image(rootfs):
+    """A tar with an image of busybox."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="hvimage", dir="/tmp"))
+    yield containerd.write_image(path / "image.tar", rootfs)
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def own_containerd(shim_kind, driver, image, place):
+    """A containerd that the test may kill."""
+    if containerd.missing():
+        pytest.skip(containerd.missing())
+    daemon = containerd.Containerd(place.path, shim_kind, driver, image)
+    daemon.place = place
+    daemon.import_image()
+    yield daemon
+    print(daemon.log[-8000:])
+    left = daemon.close()
+    assert not left, f"left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def shared_containerd(shim_kind, driver, image):
+    if containerd.missing():
+        pytest.skip(containerd.missing())
+    path = pathlib.Path(tempfile.mkdtemp(prefix="hvctr", dir="/tmp"))
+    daemon = containerd.Containerd(path, shim_kind, driver, image, namespace=f"hvns{secrets.token_hex(4)}")
+    daemon.import_image()
+    yield daemon
+    left = daemon.close()
+    shutil.rmtree(path)
+    assert not left, f"left behind: {left}"
+
+
+@pytest.fixture
+def ctr(request, place):
+    """A containerd with an image, which tests share; each removes what it made."""
+    daemon = request.getfixturevalue("shared_containerd")
+    daemon.place = place
+    size = len(daemon.log)
+    yield daemon
+    print(daemon.log[size:][-8000:])
+    left = daemon.remove_everything()
+    watch.eventually(lambda: not daemon.leftovers(), 5, f"end of {daemon.leftovers()}")
+    left += [line for line in watch.mounts() if str(daemon.path) in line]
     assert not left, f"left behind: {left}"
 
 

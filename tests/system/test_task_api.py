@@ -70,7 +70,7 @@ def test_life(host):
 def test_exit_status(host, script, status):
     # Signals without a handler do not reach the first process of a pid namespace: it has a child.
     script = script if "trap" in script else f"sh -c '{script}'; exit $?"
-    assert host.run("sh", "-c", script) == (status, b"", b"")
+    assert host.run("sh", "-c", script)[:2] == (status, b"")
 
 
 def test_root_file_systems(host, place):
