@@ -292,7 +292,10 @@ class Containerd:
         if self.process.poll() is not None:
             self.start()
         left = self.remove_everything()
-        watch.eventually(lambda: not self.leftovers() or time.sleep(0.05), 5)
+        try:
+            watch.eventually(lambda: not self.leftovers(), 5)
+        except TimeoutError:
+            left += self.leftovers()
         self.end()
         left += shimclient.left_of(self.namespace)
         shimclient.remove_cgroups(self.namespace)

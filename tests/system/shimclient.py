@@ -112,8 +112,11 @@ class Output:
     def __init__(self, path):
         self.path = path
         os.mkfifo(path, 0o700)
-        self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self.said = bytearray()
+        self.open()
+
+    def open(self):
+        self.fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self.poll = select.poll()
         self.poll.register(self.fd, select.POLLIN)
 
@@ -389,7 +392,7 @@ class Host:
         process = watch.own(subprocess.Popen(
             self.words(cid, *words), cwd=bundle, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if together else subprocess.PIPE,
-            env=dict(self.environment, TTRPC_ADDRESS=self.server.path, **(env or {})), process_group=0))
+            env={**self.environment, "TTRPC_ADDRESS": self.server.path, **(env or {})}, process_group=0))
         deadline = time.monotonic() + timeout * watch.PATIENCE
         while True:
             try:

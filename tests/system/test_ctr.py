@@ -460,13 +460,16 @@ def test_containerd_restarts(own_containerd, place, number):
         assert daemon.sh(cid, "echo there").stdout == "there\n"
     assert daemon.sh(with_file, "exit 9", status=9)
     attached = daemon.popen("tasks", "attach", with_fifo)
-    for n in range(1, 60) if daemon.kind != "runc" else ():
-        assert attached.stdout.readline() == b"%d\n" % n
+    if daemon.kind != "runc":
+        first = int(attached.stdout.readline())     # the client that started it may have taken some
+        assert first < 20
+        for n in range(first + 1, 60):
+            assert attached.stdout.readline() == b"%d\n" % n
     watch.eventually(lambda: len(log.read_text().splitlines()) > lines + 5)
     for cid in (with_file, with_fifo):
         daemon.kill(cid)
-        daemon.wait_state(cid, "STOPPED")
-    attached.communicate(timeout=10 * watch.PATIENCE)
+    daemon.wait_state(with_file, "STOPPED")
+    attached.communicate(timeout=10 * watch.PATIENCE)       # which also removes the task
     assert log.read_text().splitlines() == [str(n + 1) for n in range(len(log.read_text().splitlines()))]
     daemon.remove(with_file, with_fifo, ends)
     assert not daemon.leftovers()
@@ -535,12 +538,12 @@ def test_shim_killed_while_containerd_is_away(own_containerd):
 def test_machine_killed(ctr, box):
     """Its containers have ended with it, and can be removed and started again."""
     execs = ctr.popen(*ctr.exec_words(box, "sleep", "1000"))
-    watch.eventually(lambda: len(ctr.ctr("tasks", "ps", box).stdout.splitlines()) >= 2)
+    watch.eventually(lambda: len(ctr.ctr("tasks", "ps", box).stdout.splitlines()) >= 3)
     record = next(iter(ctr.state_root.glob("partitions/*/sandbox.json")))
     os.kill(json.loads(record.read_text())["AgentPid"], signal.SIGKILL)
     ctr.wait_state(box, "STOPPED", 10)
-    execs.communicate(timeout=10 * watch.PATIENCE)
-    assert execs.returncode in (137, 255)
+    said = execs.communicate(timeout=10 * watch.PATIENCE)
+    assert execs.returncode in (137, 255), said
     ctr.ctr("tasks", "rm", box, status=None)
     ctr.ctr("tasks", "start", "-d", box)
     assert ctr.sh(box, "echo again").stdout == "again\n"
@@ -559,7 +562,7 @@ def test_hvruns_commands(ctr, box, place):
     assert hv.run("exec", box, "cat", input="text").stdout == "text"
     assert hv.run("ps", "--format", "json", box).json()
     assert hv.run("stats", box).stdout
-    hv.run("logs", box)
+    assert "no log" in hv.fails("logs", box)
     hv.run("kill", box, "KILL")
     ctr.wait_state(box, "STOPPED")
     assert hv.status(box) == "stopped"

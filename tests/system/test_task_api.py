@@ -199,13 +199,13 @@ def test_unknown_exec(host, box, method):
                          ids=["tag", "short", "wire type", "UTF-8"])
 def test_garbage(host, box, payload):
     """A message that is none is refused, and nothing else happens. A field of another type may also be
-    taken for an unknown one, so that there is no name."""
+    taken for an unknown one, so that there is no name; and Connect answers for every name."""
     for method in METHODS:
         if host.is_runc and method == "Shutdown":
             continue
         try:
             box.task.client.call(box.task.name, method, payload)
-            assert method in ("Connect", "Shutdown") and (payload == b"\x08\x01" or host.is_runc), method
+            assert method in ("Connect", "Shutdown"), method
         except Refused as refused:
             assert refused.code in host.codes(INVALID_ARGUMENT) + (INTERNAL, NOT_FOUND, UNIMPLEMENTED), method
             assert refused.text and "\n" not in refused.text
@@ -822,12 +822,11 @@ def test_reader_that_comes_back(host):
     box = host.sh("trap 'echo pipe >&2' PIPE; echo one; read x; seq 1 1000; echo end", stdin=True)
     out = box.stdio.out
     out.expect(b"one\n")
-    os.close(out.fd)
+    out.close()
     box.stdio.write(b"\n")
     time.sleep(0.2)
     assert box.status() == (STOPPED if host.is_runc else box.status())
-    out.fd = os.open(out.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    out.poll.register(out.fd, 1)
+    out.open()
     if host.is_runc:
         return          # it has closed the FIFO, with what was in it
     assert out.all() == b"one\n" + b"".join(b"%d\n" % i for i in range(1, 1001)) + b"end\n"
@@ -968,7 +967,7 @@ def test_wrong_streams_of_output(host, place, uri):
     box = host.make(config("true"))
     with pytest.raises(Refused) as refused:
         box.task.Create(id=box.id, bundle=str(box.bundle), rootfs=[host.rootfs_mount()], stdout=uri)
-    assert uri in refused.value.text and "\n" not in refused.value.text
+    assert (uri.partition("://")[2] or uri) in refused.value.text and "\n" not in refused.value.text
     box.task.refuses("State", NOT_FOUND, id=box.id)
     box.create()
     assert box.run() == (0, b"", b"")
@@ -1270,7 +1269,7 @@ def test_hvruns_commands(host, box, place):
     assert hv.run("exec", box.id, "sh", "-c", "echo hi; exit 3", status=3).stdout == "hi\n"
     assert "sleep" in hv.run("ps", box.id).stdout or hv.in_vm
     assert hv.run("stats", box.id).stdout
-    hv.run("logs", box.id)
+    assert "no log" in hv.fails("logs", box.id)
     hv.fails("delete", box.id)
     hv.run("pause", box.id)
     watch.eventually(lambda: box.status() == PAUSED)
