@@ -67,8 +67,8 @@ class Pod:
         messages = proto.load("cri")
         name = name or f"c{len(self.ids) + 1}"
         config = messages.ContainerConfig(
-            metadata=messages.ContainerMetadata(name=name), image=messages.ImageSpec(image=IMAGE), command=words,
-            log_path=f"{name}.log", mounts=[messages.Mount(container_path=inside, host_path=str(outside))
+            metadata=messages.ContainerMetadata(name=name), image=messages.ImageSpec(image=IMAGE),
+            command=words, log_path=f"{name}.log", mounts=[messages.Mount(container_path=inside, host_path=str(outside))
                                             for outside, inside in mounts],
             envs=[messages.KeyValue(key=key, value=value) for key, value in env],
             linux=messages.LinuxContainerConfig(
@@ -130,8 +130,8 @@ class Stream:
         self.socket = socket.create_connection((parts.hostname, parts.port), 5)
         key = base64.b64encode(os.urandom(16)).decode()
         self.socket.sendall(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\n"
-                            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
-                            f"Sec-WebSocket-Protocol: v4.channel.k8s.io\r\n\r\n".encode())
+                            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
+                            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: v4.channel.k8s.io\r\n\r\n".encode())
         self.received = b""
         while b"\r\n\r\n" not in self.received:
             data = self.socket.recv(65536)

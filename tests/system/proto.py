@@ -10,14 +10,13 @@ import pathlib
 import subprocess
 import types
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
 FOLDER = pathlib.Path(__file__).resolve().parent / "proto"
 
 
 @functools.lru_cache(maxsize=None)
 def _all():
     """File name -> its messages by name."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory    # not every test's
     names = sorted(path.name for path in FOLDER.glob("*.proto"))
     made = subprocess.run(["protoc", f"-I{FOLDER}", "--include_imports", "--descriptor_set_out=/dev/stdout",
                            *names], check=True, capture_output=True, timeout=60)

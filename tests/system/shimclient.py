@@ -7,6 +7,7 @@ what containerd's shims do. What hvrun's alone must do is marked.
 """
 
 import hashlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -67,6 +68,8 @@ def missing(kind):
     """Why that shim cannot be tested here, or an empty text."""
     if kind == "runc" and not (os.access(SHIMS[kind], os.X_OK) and shutil.which("runc")):
         return "runc and its shim are not installed"
+    if not importlib.util.find_spec("google") or not importlib.util.find_spec("google.protobuf"):
+        return "no Python module google.protobuf"
     return "" if shutil.which("protoc") else "protoc is not installed"
 
 
@@ -512,6 +515,10 @@ class Host:
                 for path in filter(os.path.exists, sockets):
                     os.unlink(path)
                     left += [path] if not self.is_runc else []
+            try:
+                watch.eventually(lambda: not watch.adopted(), 3)        # events are taken to the end
+            except TimeoutError:
+                pass        # found out by the place
             self.server.stop()
             left += left_of(self.namespace) + self.server.problems
             remove_cgroups(self.namespace)

@@ -153,7 +153,8 @@ def test_exec_with_streams(pod):
 def test_exec_with_a_terminal(pod):
     cid = pod.start("sleep", "1000")
     stream = pod.stream("Exec", cid, "sh", "-c", "tty; read x; echo got $x; "
-                        "trap 'stty size' WINCH; stty size; while :; do sleep 0.02; done", tty=True, stdin=True, stdout=True)
+                        "trap 'stty size' WINCH; stty size; while :; do sleep 0.02; done", tty=True,
+                        stdin=True, stdout=True)
     stream.expect(b"/dev/")
     stream.resize(77, 22)
     stream.send(STDIN, b"word\r")
@@ -224,8 +225,10 @@ def test_out_of_memory(pod):
 
 def test_stats(pod):
     cid = pod.start("sh", "-c", "dd if=/dev/zero of=/tmp/x bs=1M count=4; exec sleep 1000")
-    stats = watch.eventually(lambda: (found := pod.cri.ContainerStats(container_id=cid).stats).memory.usage_bytes.value
-                             and found)
+    def found():
+        return pod.cri.ContainerStats(container_id=cid).stats
+    watch.eventually(lambda: found().memory.usage_bytes.value > 4 << 20)
+    stats = found()
     assert stats.cpu.usage_core_nano_seconds.value and stats.memory.working_set_bytes.value
     pod.cri.UpdateContainerResources(container_id=cid, linux=proto.load("cri").LinuxContainerResources(
         memory_limit_in_bytes=64 << 20))
@@ -298,7 +301,8 @@ def test_shim_killed(daemon, pod):
     """The pod is not ready any more; it can be removed, and another one made."""
     messages = proto.load("cri")
     cid = pod.start("sleep", "1000")
-    sockets = {(daemon.bundle(name) / "address").read_text().removeprefix("unix://") for name in (pod.id, cid)}
+    sockets = {(daemon.bundle(name) / "address").read_text().removeprefix("unix://")
+               for name in (pod.id, cid)}
     os.kill(daemon.shim_pid(pod.id), signal.SIGKILL)
     watch.eventually(lambda: pod.cri.PodSandboxStatus(pod_sandbox_id=pod.id).status.state ==
                      messages.SANDBOX_NOTREADY, 10)

@@ -240,16 +240,17 @@ def test_garbage(pod, method):
 
 def test_wrong_state(host, sandbox):
     api, names = sandbox.api, {"sandbox_id": sandbox.id}
+    again = {**names, "bundle_path": str(sandbox.box.bundle)}
     for method in ("StartSandbox", "SandboxStatus", "WaitSandbox", "Platform"):
         api.refuses(method, NOT_FOUND, FAILED_PRECONDITION, **names)
     for wrong in ({"sandbox_id": "another"}, {"sandbox_id": ""}):
         api.refuses("CreateSandbox", INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION,
-                    **{**names, "bundle_path": str(sandbox.box.bundle), **wrong})
+                    **{**again, **wrong})
     sandbox.create()
-    api.refuses("CreateSandbox", ALREADY_EXISTS, FAILED_PRECONDITION, bundle_path=str(sandbox.box.bundle), **names)
+    api.refuses("CreateSandbox", ALREADY_EXISTS, FAILED_PRECONDITION, **again)
     sandbox.start()
     api.refuses("StartSandbox", FAILED_PRECONDITION, ALREADY_EXISTS, **names)
-    api.refuses("CreateSandbox", ALREADY_EXISTS, FAILED_PRECONDITION, bundle_path=str(sandbox.box.bundle), **names)
+    api.refuses("CreateSandbox", ALREADY_EXISTS, FAILED_PRECONDITION, **again)
     with pytest.raises(ttrpc.Refused) as refused:
         api.client.call(api.name, "UpdateSandbox", b"")
     assert refused.value.code == UNIMPLEMENTED
