@@ -1197,7 +1197,7 @@ def test_machine_killed(host):
 def test_shim_terminated(host):
     box = host.sleeper()
     os.kill(host.shim_pid(box), signal.SIGTERM)
-    watch.eventually(lambda: not os.path.exists(ttrpc.unix_path(box.address)))
+    watch.eventually(lambda: not os.path.exists(ttrpc.unix_path(box.address)), 10)
     watch.eventually(lambda: not watch.adopted())
     box.deleted = True
     host.delete(box)
