@@ -2,8 +2,8 @@
 
 /*
  * One address in its four dresses: SOCKADDR_HV, sockaddr_vm, a struct of two GUIDs and the text
- * that people type. The byte layouts are written by offset, because the struct of the Windows SDK
- * is not there on Linux and its alignment is not something to lean on.
+ * that people type. The layouts of the first two are ours on every system, because the headers of one
+ * are not there on the other.
  *
  * Several programs have invented URLs for these sockets, and "hvsock:" means two things: a VM on
  * Hyper-V to some, the unix socket of a VMM to others. Both are understood; what tells them apart
@@ -75,22 +75,19 @@ bool hv_address_equal(const struct hv_address *a, const struct hv_address *b)
 
 void hv_address_encode(const struct hv_address *address, uint8_t out[static HV_SOCKADDR_SIZE])
 {
-	uint16_t family[2] = { HV_AF_HYPERV, 0 };
-	memcpy(out, family, 4);
-	memcpy(out + 4, address->vm.byte, 16);
-	memcpy(out + 20, address->service.byte, 16);
+	struct hv_sockaddr wire = { HV_AF_HYPERV, 0, address->vm, address->service };
+	memcpy(out, &wire, sizeof(wire));
 }
 
 int hv_address_decode(const uint8_t *bytes, size_t size, struct hv_address *ret)
 {
-	uint16_t family;
-	if (size != HV_SOCKADDR_SIZE)
+	struct hv_sockaddr wire;
+	if (size != sizeof(wire))
 		return -EINVAL;
-	memcpy(&family, bytes, 2);
-	if (family != HV_AF_HYPERV)
+	memcpy(&wire, bytes, sizeof(wire));
+	if (wire.family != HV_AF_HYPERV)
 		return -EINVAL;
-	memcpy(ret->vm.byte, bytes + 4, 16);
-	memcpy(ret->service.byte, bytes + 20, 16);
+	*ret = (struct hv_address){ wire.vm, wire.service };
 	return 0;
 }
 
@@ -203,7 +200,7 @@ static int parse_hyperv(const char *rest, struct hv_endpoint *ret, const char **
 	if (strncmp(rest, "//", 2) != 0)
 		return fail(ret_why, "two slashes and the VM are missing");
 	rest += 2;
-	const char *slash = strchrnul(rest, '/');
+	const char *slash = rest + strcspn(rest, "/");
 	if (!copy_until(vm, sizeof(vm), rest, slash) || !parse_vm(vm, &ret->address.vm))
 		return fail(ret_why, "the VM is neither a GUID nor any, children, parent, "
 		                     "loopback or silohost");

@@ -22,6 +22,17 @@
 #define HV_AF_HYPERV 34
 #define HV_SOCKADDR_SIZE 36
 
+/* SOCKADDR_HV of the Windows SDK, as it stands in memory. */
+struct hv_sockaddr {
+	uint16_t family;        /* HV_AF_HYPERV */
+	uint16_t reserved;      /* 0 */
+	struct hv_guid vm;
+	struct hv_guid service;
+};
+_Static_assert(sizeof(struct hv_sockaddr) == HV_SOCKADDR_SIZE, "SOCKADDR_HV has 36 bytes");
+_Static_assert(offsetof(struct hv_sockaddr, vm) == 4, "VmId is at 4");
+_Static_assert(offsetof(struct hv_sockaddr, service) == 20, "ServiceId is at 20");
+
 enum hv_vm_kind {
 	HV_VM_ANY,
 	HV_VM_CHILDREN,
@@ -42,7 +53,7 @@ enum hv_vm_kind hv_vm_kind(const struct hv_guid *vm);
 const char *hv_vm_kind_name(enum hv_vm_kind kind); /* "any", "children", … "vm" */
 bool hv_address_equal(const struct hv_address *a, const struct hv_address *b);
 
-/* SOCKADDR_HV: u16 family 34, u16 0, VmId, ServiceId. decode: -EINVAL on a wrong size or family. */
+/* ↔ SOCKADDR_HV. decode: -EINVAL on a wrong size or family. */
 void hv_address_encode(const struct hv_address *address, uint8_t out[static HV_SOCKADDR_SIZE]);
 int hv_address_decode(const uint8_t *bytes, size_t size, struct hv_address *ret);
 /*

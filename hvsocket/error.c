@@ -61,13 +61,19 @@ static const struct {
 	/* Winsock's own numbers, which lie beyond every errno. */
 	{ WINDOWS, 10013, HV_DENIED },      /* WSAEACCES: the security descriptor */
 	{ WINDOWS, 10022, HV_DISABLED },    /* WSAEINVAL from listen and connect */
+	{ WINDOWS, 10041, HV_UNSUPPORTED }, /* WSAEPROTOTYPE */
+	{ WINDOWS, 10043, HV_UNSUPPORTED }, /* WSAEPROTONOSUPPORT */
+	{ WINDOWS, 10044, HV_UNSUPPORTED }, /* WSAESOCKTNOSUPPORT */
 	{ WINDOWS, 10047, HV_UNSUPPORTED }, /* WSAEAFNOSUPPORT */
 	{ WINDOWS, 10048, HV_IN_USE },      /* WSAEADDRINUSE */
 	{ WINDOWS, 10049, HV_BAD_ADDRESS }, /* WSAEADDRNOTAVAIL */
 	{ WINDOWS, 10050, HV_UNSUPPORTED }, /* WSAENETDOWN: Hyper-V is not enabled */
+	{ WINDOWS, 10051, HV_BAD_ADDRESS }, /* WSAENETUNREACH */
+	{ WINDOWS, 10052, HV_GONE },        /* WSAENETRESET */
 	{ WINDOWS, 10053, HV_GONE },        /* WSAECONNABORTED */
 	{ WINDOWS, 10054, HV_GONE },        /* WSAECONNRESET */
 	{ WINDOWS, 10057, HV_GONE },        /* WSAENOTCONN */
+	{ WINDOWS, 10058, HV_GONE },        /* WSAESHUTDOWN */
 	{ WINDOWS, 10060, HV_TIMEOUT },     /* WSAETIMEDOUT */
 	{ WINDOWS, 10061, HV_REFUSED },     /* WSAECONNREFUSED */
 };
@@ -90,6 +96,24 @@ static const struct {
 	                     "this machine has no sockets of this family or type" },
 	[HV_IN_USE] = { -EADDRINUSE, false, "the address is in use" },
 	[HV_OTHER] = { -EIO, false, "unexpected error" },
+};
+
+/* What Windows means on Hyper-V sockets, and what to do about it. */
+static const struct {
+	int error;
+	const char *text;
+} winsock_texts[] = {
+	{ 10013, "denied: this user may not use the VM or the service; be an administrator, or let "
+	         "one change the security descriptors of the VM's HvSocketConfig" },
+	{ 10022, "the service is disabled for this VM" },
+	{ 10047, "there are no Hyper-V sockets here: Hyper-V is not enabled, or this Windows is older "
+	         "than Windows 10 and Windows Server 2016" },
+	{ 10049, "the address makes no sense on this machine: no such VM runs here, or a wildcard was "
+	         "dialled" },
+	{ 10050, "there are no Hyper-V sockets here: Hyper-V is not enabled" },
+	{ 10060, "no answer in time: the VM is busy or stopped, nobody listens there, or the service "
+	         "is not registered on the host" },
+	{ 10061, "nobody listens there, or the service is not registered on the host" },
 };
 
 enum hv_error hv_error_from_errno(enum hv_scheme scheme, int error)
@@ -116,4 +140,13 @@ const char *hv_error_text(enum hv_error error)
 bool hv_error_retryable(enum hv_error error)
 {
 	return meanings[error].retryable;
+}
+
+const char *hv_error_explain(enum hv_scheme scheme, int error)
+{
+	for (size_t i = 0; scheme == HV_SCHEME_HYPERV && i < array_size(winsock_texts); i++) {
+		if (winsock_texts[i].error == -error)
+			return winsock_texts[i].text;
+	}
+	return hv_error_text(hv_error_from_errno(scheme, error));
 }

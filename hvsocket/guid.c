@@ -10,7 +10,6 @@
 #include "hvsocket/guid.h"
 
 #include <string.h>
-#include <sys/random.h>
 
 const struct hv_guid hv_guid_zero = { { 0 } };
 const struct hv_guid hv_guid_broadcast = { {
@@ -103,12 +102,9 @@ bool hv_guid_equal(const struct hv_guid *a, const struct hv_guid *b)
 
 int hv_guid_random(struct hv_guid *ret)
 {
-	ssize_t n;
-	do
-		n = getrandom(ret->byte, sizeof(ret->byte), 0);
-	while (n < 0 && errno == EINTR);
-	if (n != sizeof(ret->byte))
-		return n < 0 ? -errno : -EIO;
+	int r = hv_random(ret->byte, sizeof(ret->byte));
+	if (r < 0)
+		return r;
 	/* The version stands in the high half of Data3, which is little-endian here. */
 	ret->byte[7] = (uint8_t)((ret->byte[7] & 0x0f) | 0x40);
 	ret->byte[8] = (uint8_t)((ret->byte[8] & 0x3f) | 0x80);

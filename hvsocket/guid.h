@@ -25,8 +25,10 @@ extern const struct hv_guid hv_guid_vsock_template;
 int hv_guid_parse(const char *text, struct hv_guid *ret);
 const char *hv_guid_format(const struct hv_guid *guid, char text[static HV_GUID_TEXT]);
 bool hv_guid_equal(const struct hv_guid *a, const struct hv_guid *b);
-/* A random version 4 GUID from getrandom(2). */
+/* A random version 4 GUID. */
 int hv_guid_random(struct hv_guid *ret);
+/* At most 256 bytes from the system's generator. */
+int hv_random(void *bytes, size_t size);
 
 /* The service GUID of a vsock port: the port is Data1 of the template. */
 struct hv_guid hv_guid_from_port(uint32_t port);

@@ -33,6 +33,8 @@ enum hv_error {
 enum hv_error hv_error_from_errno(enum hv_scheme scheme, int error);
 int hv_error_to_errno(enum hv_error error);
 const char *hv_error_text(enum hv_error error);
+/* The same, or more than that where the number says more, as Winsock's often do. */
+const char *hv_error_explain(enum hv_scheme scheme, int error);
 bool hv_error_retryable(enum hv_error error);
 
 /* A VM of ours: exists from before the VM starts until it is reaped. */
@@ -90,6 +92,7 @@ struct hv_listener {
 	int spare;                    /* given up for a moment to turn a peer away */
 	bool is_guest;                /* the machine's: CID 2 is our parent */
 	bool owns_path;               /* hybrid, unix: unlink on close */
+	struct accepting *accepting;  /* Windows: the accept under way; see hyperv.h */
 };
 #define HV_LISTENER_NULL { .fd = -1, .spare = -1 }
 

@@ -6,6 +6,7 @@
  */
 
 #include "hvsocket/transport.h"
+#include "tests/unit/children.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,132 +15,7 @@
 
 #define NO (-EADDRNOTAVAIL)
 
-static const struct hv_guid vm_one = { { 1 } }, vm_two = { { 2 } }, vm_dead = { { 3 } };
-static const struct hv_guid vm_hybrid = { { 4 } }, vm_unknown = { { 5 } };
 static const struct hv_guid foreign = { { 9, 9, 9 } };
-
-static struct hv_child rows_of_children[] = {
-	{ .vm = { { 1 } }, .cid = 3, .running = true },
-	{ .vm = { { 2 } }, .cid = 4, .running = true },
-	{ .vm = { { 3 } }, .cid = 5, .running = false },
-	{ .vm = { { 4 } }, .base = "/run/vm/v", .uid = 1000, .running = true },
-};
-
-static struct hv_children registry(void)
-{
-	struct hv_children children = { 0 };
-	for (size_t i = 0; i < array_size(rows_of_children); i++)
-		assert_int_equal(hv_children_add(&children, &rows_of_children[i]), 0);
-	return children;
-}
-
-static void test_registry(void **state)
-{
-	(void)state;
-	struct hv_children children = registry();
-	struct hv_child same_vm = { .vm = { { 1 } }, .cid = 9 };
-	struct hv_child same_cid = { .vm = { { 7 } }, .cid = 3 };
-	struct hv_child same_base = { .vm = { { 7 } }, .base = "/run/vm/v" };
-	assert_int_equal(hv_children_add(&children, &same_vm), -EEXIST);
-	assert_int_equal(hv_children_add(&children, &same_cid), -EEXIST);
-	assert_int_equal(hv_children_add(&children, &same_base), -EEXIST);
-	static const uint32_t reserved[] = { 1, 2, VMADDR_CID_ANY };
-	for (size_t i = 0; i < array_size(reserved); i++) {
-		struct hv_child child = { .vm = { { 7 } }, .cid = reserved[i] };
-		assert_int_equal(hv_children_add(&children, &child), -EINVAL);
-	}
-	struct hv_child parent = { .vm = hv_guid_parent, .cid = 9 };
-	assert_int_equal(hv_children_add(&children, &parent), -EINVAL);
-	struct hv_child relative = { .vm = { { 7 } }, .base = "v" };
-	assert_int_equal(hv_children_add(&children, &relative), -EINVAL);
-
-	assert_ptr_equal(hv_children_find(&children, &vm_two), &rows_of_children[1]);
-	assert_null(hv_children_find(&children, &vm_unknown));
-	assert_null(hv_children_find(NULL, &vm_two));
-	assert_ptr_equal(hv_children_find_cid(&children, 5), &rows_of_children[2]);
-	assert_null(hv_children_find_cid(&children, 0));
-	assert_ptr_equal(hv_children_find_base(&children, "/run/vm/v"), &rows_of_children[3]);
-	assert_null(hv_children_find_base(&children, "/run/vm"));
-
-	/* A CID is free again when its row is gone. */
-	hv_children_remove(&children, &rows_of_children[0]);
-	hv_children_remove(&children, &rows_of_children[0]);
-	assert_int_equal(hv_children_add(&children, &same_cid), 0);
-	hv_children_remove(&children, &same_cid);
-}
-
-/* Who listens × who comes. */
-static void test_admit(void **state)
-{
-	static const struct {
-		const char *what;
-		const struct hv_guid *listening;
-		struct hv_peer peer;
-		bool admitted;
-	} rows[] = {
-#define LOOPBACK_PEER { HV_VM_LOOPBACK, .cid = 1 }
-#define PARENT_PEER { HV_VM_PARENT, .cid = 2 }
-#define UNKNOWN_PEER { HV_VM_ANY, .cid = 77 }
-#define CHILD(n, number) { HV_VM_ONE, { { { n } }, { { 0 } } }, .cid = number }
-#define HYBRID_CHILD(user) { HV_VM_ONE, { { { 4 } }, { { 0 } } }, .uid = user }
-		{ "any: child", &hv_guid_zero, CHILD(1, 3), true },
-		{ "any: parent", &hv_guid_zero, PARENT_PEER, true },
-		{ "any: loopback", &hv_guid_zero, LOOPBACK_PEER, true },
-		{ "any: unknown", &hv_guid_zero, UNKNOWN_PEER, true },
-
-		{ "children: a child", &hv_guid_children, CHILD(1, 3), true },
-		{ "children: another", &hv_guid_children, CHILD(2, 4), true },
-		{ "children: hybrid", &hv_guid_children, HYBRID_CHILD(1000), true },
-		{ "children: CID 1", &hv_guid_children, LOOPBACK_PEER, false },
-		{ "children: CID 2", &hv_guid_children, PARENT_PEER, false },
-		{ "children: unknown CID", &hv_guid_children, UNKNOWN_PEER, false },
-		{ "children: dead child", &hv_guid_children, CHILD(3, 5), false },
-		{ "children: another's CID", &hv_guid_children, CHILD(1, 4), false },
-		{ "children: no CID", &hv_guid_children, CHILD(1, 0), false },
-		{ "children: unregistered", &hv_guid_children, CHILD(5, 3), false },
-		{ "children: wrong uid", &hv_guid_children, HYBRID_CHILD(1001), false },
-		{ "children: root is no VMM", &hv_guid_children, HYBRID_CHILD(0), false },
-
-		{ "one: itself", &vm_one, CHILD(1, 3), true },
-		{ "one: another", &vm_one, CHILD(2, 4), false },
-		{ "one: another's CID", &vm_one, CHILD(1, 4), false },
-		{ "one: parent", &vm_one, PARENT_PEER, false },
-		{ "one: loopback", &vm_one, LOOPBACK_PEER, false },
-		{ "one: unknown", &vm_one, UNKNOWN_PEER, false },
-		{ "one: dead", &vm_dead, CHILD(3, 5), false },
-		{ "one: never registered", &vm_unknown, CHILD(5, 6), false },
-		{ "one: hybrid", &vm_hybrid, HYBRID_CHILD(1000), true },
-		{ "one: hybrid, wrong uid", &vm_hybrid, HYBRID_CHILD(1001), false },
-
-		{ "parent: parent", &hv_guid_parent, PARENT_PEER, true },
-		{ "parent: loopback", &hv_guid_parent, LOOPBACK_PEER, false },
-		{ "parent: child", &hv_guid_parent, CHILD(1, 3), false },
-		{ "parent: unknown", &hv_guid_parent, UNKNOWN_PEER, false },
-
-		{ "loopback: loopback", &hv_guid_loopback, LOOPBACK_PEER, true },
-		{ "loopback: parent", &hv_guid_loopback, PARENT_PEER, false },
-		{ "loopback: child", &hv_guid_loopback, CHILD(1, 3), false },
-		{ "loopback: unknown", &hv_guid_loopback, UNKNOWN_PEER, false },
-
-		{ "silohost: parent", &hv_guid_silohost, PARENT_PEER, false },
-		{ "silohost: loopback", &hv_guid_silohost, LOOPBACK_PEER, false },
-		{ "broadcast: parent", &hv_guid_broadcast, PARENT_PEER, false },
-		{ "broadcast: child", &hv_guid_broadcast, CHILD(1, 3), false },
-		{ "broadcast: loopback", &hv_guid_broadcast, LOOPBACK_PEER, false },
-	};
-	(void)state;
-	struct hv_children children = registry();
-	for (size_t i = 0; i < array_size(rows); i++) {
-		struct hv_address listening = { *rows[i].listening, hv_guid_from_port(1024) };
-		int r = hv_admit(&listening, &children, &rows[i].peer);
-		if (r != (rows[i].admitted ? 0 : -EACCES))
-			fail_msg("%s: %d", rows[i].what, r);
-	}
-	/* Without a registry there are no children. */
-	struct hv_address listening = { hv_guid_children, hv_guid_from_port(1024) };
-	struct hv_peer peer = CHILD(1, 3);
-	assert_int_equal(hv_admit(&listening, NULL, &peer), -EACCES);
-}
 
 /* What an accepted CID is called. */
 static void test_label(void **state)
@@ -327,87 +203,6 @@ static void test_no_port(void **state)
 	assert_int_equal(hv_connect(&endpoint, &guest, false, &pending), NO);
 }
 
-static void test_errors(void **state)
-{
-	static const struct {
-		enum hv_scheme scheme;
-		int error;
-		enum hv_error meaning;
-	} rows[] = {
-		{ HV_SCHEME_UNIX, 0, HV_ERROR_NONE },
-		/* nobody listens */
-		{ HV_SCHEME_HYPERV, -10061, HV_REFUSED },
-		{ HV_SCHEME_HYPERV, -ECONNREFUSED, HV_REFUSED },
-		{ HV_SCHEME_VSOCK, -ECONNREFUSED, HV_REFUSED },
-		{ HV_SCHEME_HYBRID, -ECONNREFUSED, HV_REFUSED },
-		{ HV_SCHEME_HYBRID, -ENOENT, HV_REFUSED },
-		{ HV_SCHEME_UNIX, -ENOENT, HV_REFUSED },
-		{ HV_SCHEME_VSOCK, -ENOENT, HV_OTHER },
-		/* slow or absent */
-		{ HV_SCHEME_HYPERV, -10060, HV_TIMEOUT },
-		{ HV_SCHEME_HYPERV, -ETIMEDOUT, HV_TIMEOUT },
-		{ HV_SCHEME_VSOCK, -ETIMEDOUT, HV_TIMEOUT },
-		{ HV_SCHEME_HYBRID, -ETIMEDOUT, HV_TIMEOUT },
-		{ HV_SCHEME_HYBRID, -EAGAIN, HV_TIMEOUT },
-		{ HV_SCHEME_UNIX, -EAGAIN, HV_TIMEOUT },
-		{ HV_SCHEME_VSOCK, -EAGAIN, HV_OTHER },
-		/* gone */
-		{ HV_SCHEME_HYPERV, -10053, HV_GONE },
-		{ HV_SCHEME_HYPERV, -10054, HV_GONE },
-		{ HV_SCHEME_HYPERV, -10057, HV_GONE },
-		{ HV_SCHEME_HYPERV, -EPIPE, HV_GONE },
-		{ HV_SCHEME_VSOCK, -ECONNRESET, HV_GONE },
-		{ HV_SCHEME_VSOCK, -EPIPE, HV_GONE },
-		{ HV_SCHEME_VSOCK, -ENOTCONN, HV_GONE },
-		{ HV_SCHEME_VSOCK, -EIO, HV_GONE },
-		{ HV_SCHEME_VSOCK, -ENOMEM, HV_GONE },
-		{ HV_SCHEME_UNIX, -ENOMEM, HV_OTHER },
-		{ HV_SCHEME_UNIX, -EIO, HV_OTHER },
-		{ HV_SCHEME_HYBRID, -ECONNRESET, HV_GONE },
-		/* makes no sense here */
-		{ HV_SCHEME_HYPERV, -10049, HV_BAD_ADDRESS },
-		{ HV_SCHEME_HYPERV, -ENETUNREACH, HV_BAD_ADDRESS },
-		{ HV_SCHEME_VSOCK, -EADDRNOTAVAIL, HV_BAD_ADDRESS },
-		{ HV_SCHEME_VSOCK, -ENODEV, HV_BAD_ADDRESS },
-		{ HV_SCHEME_HYBRID, -EADDRNOTAVAIL, HV_BAD_ADDRESS },
-		{ HV_SCHEME_HYBRID, -ENAMETOOLONG, HV_BAD_ADDRESS },
-		{ HV_SCHEME_UNIX, -ENODEV, HV_OTHER },
-		/* denied */
-		{ HV_SCHEME_HYPERV, -10013, HV_DENIED },
-		{ HV_SCHEME_VSOCK, -EACCES, HV_DENIED },
-		{ HV_SCHEME_VSOCK, -EPERM, HV_DENIED },
-		{ HV_SCHEME_HYBRID, -EACCES, HV_DENIED },
-		/* disabled */
-		{ HV_SCHEME_HYPERV, -10022, HV_DISABLED },
-		{ HV_SCHEME_HYPERV, -EOPNOTSUPP, HV_DISABLED },
-		{ HV_SCHEME_VSOCK, -EOPNOTSUPP, HV_UNSUPPORTED },
-		/* no such family */
-		{ HV_SCHEME_HYPERV, -10047, HV_UNSUPPORTED },
-		{ HV_SCHEME_HYPERV, -10050, HV_UNSUPPORTED },
-		{ HV_SCHEME_VSOCK, -EAFNOSUPPORT, HV_UNSUPPORTED },
-		{ HV_SCHEME_VSOCK, -ESOCKTNOSUPPORT, HV_UNSUPPORTED },
-		/* in use */
-		{ HV_SCHEME_HYPERV, -10048, HV_IN_USE },
-		{ HV_SCHEME_VSOCK, -EADDRINUSE, HV_IN_USE },
-		{ HV_SCHEME_HYBRID, -EADDRINUSE, HV_IN_USE },
-		/* Winsock's numbers mean nothing elsewhere. */
-		{ HV_SCHEME_VSOCK, -10061, HV_OTHER },
-		{ HV_SCHEME_HYBRID, -EMFILE, HV_OTHER },
-	};
-	(void)state;
-	for (size_t i = 0; i < array_size(rows); i++) {
-		enum hv_error got = hv_error_from_errno(rows[i].scheme, rows[i].error);
-		if (got != rows[i].meaning)
-			fail_msg("scheme %d, error %d: %d", rows[i].scheme, rows[i].error, got);
-	}
-	for (enum hv_error e = HV_ERROR_NONE; e <= HV_OTHER; e++) {
-		assert_non_null(hv_error_text(e));
-		assert_int_equal(hv_error_retryable(e), e == HV_REFUSED || e == HV_TIMEOUT);
-		if (e != HV_OTHER)
-			assert_int_equal(hv_error_from_errno(HV_SCHEME_HYPERV, hv_error_to_errno(e)), e);
-	}
-}
-
 static void test_capabilities(void **state)
 {
 	static const struct {
@@ -442,13 +237,10 @@ static void test_probe(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_registry),
-		cmocka_unit_test(test_admit),
 		cmocka_unit_test(test_label),
 		cmocka_unit_test(test_dial_vsock),
 		cmocka_unit_test(test_map),
 		cmocka_unit_test(test_no_port),
-		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_capabilities),
 		cmocka_unit_test(test_probe),
 	};

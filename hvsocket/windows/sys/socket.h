@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The sockets of Windows under the name that they have elsewhere. */
+
+#include <winsock2.h>
+
+#define AF_VSOCK 40

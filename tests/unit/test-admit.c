@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Who may come in: the registry of our own VMs, and the rules of the wildcards, row by row. */
+
+#include "hvsocket/transport.h"
+#include "tests/unit/children.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <cmocka.h>
+
+static void test_registry(void **state)
+{
+	(void)state;
+	struct hv_children children = registry();
+	struct hv_child same_vm = { .vm = { { 1 } }, .cid = 9 };
+	struct hv_child same_cid = { .vm = { { 7 } }, .cid = 3 };
+	struct hv_child same_base = { .vm = { { 7 } }, .base = "/run/vm/v" };
+	assert_int_equal(hv_children_add(&children, &same_vm), -EEXIST);
+	assert_int_equal(hv_children_add(&children, &same_cid), -EEXIST);
+	assert_int_equal(hv_children_add(&children, &same_base), -EEXIST);
+	static const uint32_t reserved[] = { 1, 2, VMADDR_CID_ANY };
+	for (size_t i = 0; i < array_size(reserved); i++) {
+		struct hv_child child = { .vm = { { 7 } }, .cid = reserved[i] };
+		assert_int_equal(hv_children_add(&children, &child), -EINVAL);
+	}
+	struct hv_child parent = { .vm = hv_guid_parent, .cid = 9 };
+	assert_int_equal(hv_children_add(&children, &parent), -EINVAL);
+	struct hv_child relative = { .vm = { { 7 } }, .base = "v" };
+	assert_int_equal(hv_children_add(&children, &relative), -EINVAL);
+
+	assert_ptr_equal(hv_children_find(&children, &vm_two), &rows_of_children[1]);
+	assert_null(hv_children_find(&children, &vm_unknown));
+	assert_null(hv_children_find(NULL, &vm_two));
+	assert_ptr_equal(hv_children_find_cid(&children, 5), &rows_of_children[2]);
+	assert_null(hv_children_find_cid(&children, 0));
+	assert_ptr_equal(hv_children_find_base(&children, "/run/vm/v"), &rows_of_children[3]);
+	assert_null(hv_children_find_base(&children, "/run/vm"));
+
+	/* A CID is free again when its row is gone. */
+	hv_children_remove(&children, &rows_of_children[0]);
+	hv_children_remove(&children, &rows_of_children[0]);
+	assert_int_equal(hv_children_add(&children, &same_cid), 0);
+	hv_children_remove(&children, &same_cid);
+}
+
+/* Who listens × who comes. */
+static void test_admit(void **state)
+{
+	static const struct {
+		const char *what;
+		const struct hv_guid *listening;
+		struct hv_peer peer;
+		bool admitted;
+	} rows[] = {
+#define LOOPBACK_PEER { HV_VM_LOOPBACK, .cid = 1 }
+#define PARENT_PEER { HV_VM_PARENT, .cid = 2 }
+#define UNKNOWN_PEER { HV_VM_ANY, .cid = 77 }
+#define CHILD(n, number) { HV_VM_ONE, { { { n } }, { { 0 } } }, .cid = number }
+#define HYBRID_CHILD(user) { HV_VM_ONE, { { { 4 } }, { { 0 } } }, .uid = user }
+		{ "any: child", &hv_guid_zero, CHILD(1, 3), true },
+		{ "any: parent", &hv_guid_zero, PARENT_PEER, true },
+		{ "any: loopback", &hv_guid_zero, LOOPBACK_PEER, true },
+		{ "any: unknown", &hv_guid_zero, UNKNOWN_PEER, true },
+
+		{ "children: a child", &hv_guid_children, CHILD(1, 3), true },
+		{ "children: another", &hv_guid_children, CHILD(2, 4), true },
+		{ "children: hybrid", &hv_guid_children, HYBRID_CHILD(1000), true },
+		{ "children: CID 1", &hv_guid_children, LOOPBACK_PEER, false },
+		{ "children: CID 2", &hv_guid_children, PARENT_PEER, false },
+		{ "children: unknown CID", &hv_guid_children, UNKNOWN_PEER, false },
+		{ "children: dead child", &hv_guid_children, CHILD(3, 5), false },
+		{ "children: another's CID", &hv_guid_children, CHILD(1, 4), false },
+		{ "children: no CID", &hv_guid_children, CHILD(1, 0), false },
+		{ "children: unregistered", &hv_guid_children, CHILD(5, 3), false },
+		{ "children: wrong uid", &hv_guid_children, HYBRID_CHILD(1001), false },
+		{ "children: root is no VMM", &hv_guid_children, HYBRID_CHILD(0), false },
+
+		{ "one: itself", &vm_one, CHILD(1, 3), true },
+		{ "one: another", &vm_one, CHILD(2, 4), false },
+		{ "one: another's CID", &vm_one, CHILD(1, 4), false },
+		{ "one: parent", &vm_one, PARENT_PEER, false },
+		{ "one: loopback", &vm_one, LOOPBACK_PEER, false },
+		{ "one: unknown", &vm_one, UNKNOWN_PEER, false },
+		{ "one: dead", &vm_dead, CHILD(3, 5), false },
+		{ "one: never registered", &vm_unknown, CHILD(5, 6), false },
+		{ "one: hybrid", &vm_hybrid, HYBRID_CHILD(1000), true },
+		{ "one: hybrid, wrong uid", &vm_hybrid, HYBRID_CHILD(1001), false },
+
+		{ "parent: parent", &hv_guid_parent, PARENT_PEER, true },
+		{ "parent: loopback", &hv_guid_parent, LOOPBACK_PEER, false },
+		{ "parent: child", &hv_guid_parent, CHILD(1, 3), false },
+		{ "parent: unknown", &hv_guid_parent, UNKNOWN_PEER, false },
+
+		{ "loopback: loopback", &hv_guid_loopback, LOOPBACK_PEER, true },
+		{ "loopback: parent", &hv_guid_loopback, PARENT_PEER, false },
+		{ "loopback: child", &hv_guid_loopback, CHILD(1, 3), false },
+		{ "loopback: unknown", &hv_guid_loopback, UNKNOWN_PEER, false },
+
+		{ "silohost: parent", &hv_guid_silohost, PARENT_PEER, false },
+		{ "silohost: loopback", &hv_guid_silohost, LOOPBACK_PEER, false },
+		{ "broadcast: parent", &hv_guid_broadcast, PARENT_PEER, false },
+		{ "broadcast: child", &hv_guid_broadcast, CHILD(1, 3), false },
+		{ "broadcast: loopback", &hv_guid_broadcast, LOOPBACK_PEER, false },
+	};
+	(void)state;
+	struct hv_children children = registry();
+	for (size_t i = 0; i < array_size(rows); i++) {
+		struct hv_address listening = { *rows[i].listening, hv_guid_from_port(1024) };
+		int r = hv_admit(&listening, &children, &rows[i].peer);
+		if (r != (rows[i].admitted ? 0 : -EACCES))
+			fail_msg("%s: %d", rows[i].what, r);
+	}
+	/* Without a registry there are no children. */
+	struct hv_address listening = { hv_guid_children, hv_guid_from_port(1024) };
+	struct hv_peer peer = CHILD(1, 3);
+	assert_int_equal(hv_admit(&listening, NULL, &peer), -EACCES);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_registry),
+		cmocka_unit_test(test_admit),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
