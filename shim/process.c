@@ -106,6 +106,8 @@ static void tell(struct process *process)
 	process->state = PROCESS_TOLD;
 	process->proxy = 0;
 	timer_deinit(&process->drain);
+	if (process->stdio)
+		stdio_told(process->stdio);
 	while (process->waiters) {
 		struct task_request *request = process->waiters;
 		process->waiters = request->next;

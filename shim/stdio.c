@@ -27,6 +27,8 @@
 
 /* FIFOs */
 
+#define READER_LIMIT 500        /* milliseconds for what is in a FIFO to be read at the end */
+
 #define FD_PATH (sizeof("/proc/self/fd/") + 3 * sizeof(int))
 
 static const char *fd_path(int fd, char path[static FD_PATH])
@@ -79,7 +81,8 @@ static void output_close(struct stdio_output *output)
 		log_gap(output);
 		logfile_flush(output->stdio->log, log_stream(output));
 	}
-	output->open = false;
+	output->open = output->awaited = false;
+	source_close(&output->reader);
 	close_fd(&output->fd);
 }
 
@@ -112,6 +115,44 @@ static void output_progress(struct inlet *inlet)
 		output->stdio->progress(output->stdio);
 }
 
+static bool has_rest(const struct stdio_output *output)
+{
+	int waiting = 0;
+
+	return output->fd >= 0 && ioctl(output->fd, FIONREAD, &waiting) == 0 && waiting > 0;
+}
+
+void stdio_told(struct stdio *stdio)
+{
+	stdio->impatient = true;
+	for (int i = 0; i < 2; i++) {
+		struct stdio_output *output = &stdio->output[i];
+		if (output->open || output->reader.fd < 0 || !has_reader(output->fd))
+			continue;
+		source_close(&output->reader);
+		close_fd(&output->fd);
+	}
+}
+
+static int on_patience_over(struct timer *timer)
+{
+	struct stdio *stdio = container_of(timer, struct stdio, patience);
+
+	stdio_told(stdio);
+	stdio->progress(stdio);
+	return 0;
+}
+
+/* Whether there is some left. */
+static bool be_patient(struct stdio *stdio)
+{
+	if (!stdio->patience.fn && !stdio->impatient)
+		stdio->impatient =
+			timer_init(&stdio->patience, stdio->loop, on_patience_over) < 0 ||
+			timer_set(&stdio->patience, READER_LIMIT) < 0;
+	return !stdio->impatient;
+}
+
 static int on_opened(struct source *source, uint32_t got)
 {
 	(void)got;
@@ -120,36 +161,87 @@ static int on_opened(struct source *source, uint32_t got)
 
 	while (read(source->fd, events, sizeof(events)) > 0)
 		;
-	if (!has_reader(output->fd))
+	/* Somebody had a look at what is meant for others. */
+	if (!output->open && has_rest(output) && !has_reader(output->fd))
 		return 0;
-	source_close(source);
-	close_fd(&output->fd);
+	output->awaited = false;
+	if (!has_rest(output) || (output->open ? !output->stdio->exited
+	                                       : output->stdio->impatient)) {
+		source_close(source);
+		if (!output->open)
+			close_fd(&output->fd);
+	}
 	output->stdio->progress(output->stdio);
 	return 0;
+}
+
+/* That somebody reads from it shows, if nothing else did, that he has opened it. */
+static int watch_readers(struct stdio_output *output)
+{
+	char path[FD_PATH];
+	cleanup_close int notify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+
+	if (notify < 0 ||
+	    inotify_add_watch(notify, fd_path(output->fd, path), IN_OPEN | IN_ACCESS) < 0)
+		return -errno;
+	int r = source_init(&output->reader, output->stdio->loop, notify, EPOLLIN, on_opened);
+	if (r >= 0)
+		take_fd(&notify);
+	return r;
+}
+
+/* Opens it anew, for writing only or for both. */
+static int reopen(struct stdio_output *output, int flags)
+{
+	char path[FD_PATH];
+	int fd = open(fd_path(output->fd, path), flags | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	close_fd(&output->fd);
+	output->fd = fd;
+	return 0;
+}
+
+/*
+ * A caller may be late: his program makes a FIFO, asks for a process, and opens the FIFO when it
+ * comes to it, by when the process has perhaps ended. What that said would be lost if he heard of
+ * the end first.
+ */
+static void await_reader(struct stdio_output *output)
+{
+	if (!output->stdio->keeps || !holds_fifo(output->fd) || reopen(output, O_WRONLY) < 0)
+		return;
+	bool there = has_reader(output->fd);
+	if (reopen(output, O_RDWR) >= 0 && !there)
+		output->awaited = watch_readers(output) >= 0;
 }
 
 /* True if the output is not to be closed yet: it has bytes, and nobody to read them. */
 static bool keep_rest(struct stdio_output *output)
 {
-	char path[FD_PATH];
-	int waiting = 0;
+	if (!output->stdio->keeps || !holds_fifo(output->fd) || !has_rest(output))
+		return false;
+	source_close(&output->reader);
+	/* Whoever opens it from the watch on is noticed; who has before, is seen. */
+	return watch_readers(output) >= 0 && reopen(output, O_WRONLY) >= 0 &&
+	       (!has_reader(output->fd) || be_patient(output->stdio));
+}
 
-	if (!output->stdio->keeps || !holds_fifo(output->fd) ||
-	    ioctl(output->fd, FIONREAD, &waiting) < 0 || waiting == 0)
+/*
+ * Who has opened his FIFO is about to read it, and may stop doing so when he hears of the exit; so
+ * he hears of it when he has read all, or has had the time for it.
+ */
+static bool is_unread(struct stdio_output *output)
+{
+	struct stdio *stdio = output->stdio;
+
+	if (!stdio->keeps || !stdio->exited || !has_rest(output) ||
+	    !(output->open ? holds_fifo(output->fd) : has_reader(output->fd)))
 		return false;
-	fd_path(output->fd, path);
-	cleanup_close int writer = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-	cleanup_close int notify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (writer < 0 || notify < 0 || inotify_add_watch(notify, path, IN_OPEN) < 0)
+	if (output->reader.fd < 0 && watch_readers(output) < 0)
 		return false;
-	close_fd(&output->fd);
-	output->fd = take_fd(&writer);
-	/* Whoever opens it from here on is noticed. */
-	if (has_reader(output->fd) ||
-	    source_init(&output->reader, output->stdio->loop, notify, EPOLLIN, on_opened) < 0)
-		return false;
-	take_fd(&notify);
-	return true;
+	return be_patient(stdio);
 }
 
 static void output_ended(struct inlet *inlet, uint32_t reason)
@@ -260,6 +352,7 @@ int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, str
 		.in_fd = take_fd(&fd[STDIO_IN]),
 		.in_hold = take_fd(&hold),
 		.terminal = terminal,
+		.patience = TIMER_NULL,
 		.log = log,
 	};
 	for (int i = 0; i < 2; i++)
@@ -275,6 +368,7 @@ int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, str
 
 static int attach_output(struct stdio_output *output, struct channel *channel, uint64_t id)
 {
+	await_reader(output);
 	const struct inlet_ops *ops = output->fd < 0 ? &log_ops :
 		output->stdio->log ? &copied_ops : &fd_ops;
 	int r = inlet_init(&output->inlet, channel, id, output->fd, STREAM_WINDOW, false, ops);
@@ -374,9 +468,15 @@ bool stdio_delivered(struct stdio *stdio)
 {
 	for (int i = 0; i < 2; i++) {
 		struct stdio_output *output = &stdio->output[i];
+		if (output->awaited && has_rest(output))
+			return false;
 		if (!output->open)
 			continue;
 		if (!output->target.set || output->inlet.delivered < output->target.value)
+			return false;
+	}
+	for (int i = 0; i < 2; i++) {
+		if (is_unread(&stdio->output[i]))
 			return false;
 	}
 	/* An unfinished line will get no end from this process. */
@@ -409,5 +509,6 @@ void stdio_free(struct stdio *stdio)
 		source_close(&stdio->output[i].reader);
 		close_fd(&stdio->output[i].fd);
 	}
+	timer_deinit(&stdio->patience);
 	free(stdio);
 }

@@ -23,7 +23,8 @@ struct stdio_output {
 	int fd;                 /* owned; -1 without the stream, or where the log is in its place */
 	uint64_t unlogged;      /* bytes since the log was last written that never came by us */
 	bool open;              /* attached, and not all delivered */
-	struct source reader;   /* tells when somebody opens the FIFO that holds the rest */
+	struct source reader;   /* tells when somebody opens the FIFO, or reads from it */
+	bool awaited;           /* nobody has opened it yet, as somebody will */
 	struct opt_u64 target;  /* what must be delivered before the exit is told */
 };
 
@@ -40,6 +41,8 @@ struct stdio {
 	bool exited;                    /* the process has */
 	bool terminal;
 	bool keeps;                     /* a FIFO with the rest, until somebody comes for it */
+	struct timer patience;          /* with readers that are there and do not read */
+	bool impatient;
 	struct loop *loop;
 	struct logfile *log;            /* borrowed; takes both outputs, or a copy of them */
 };
@@ -73,6 +76,8 @@ void stdio_close_input(struct stdio *stdio);
 bool stdio_offset(struct stdio *stdio, uint64_t stream, uint64_t offset);
 /* After the exit: everything that the process wrote is delivered. */
 bool stdio_delivered(struct stdio *stdio);
+/* Everybody knows: nobody is waited for who has only to read what is left. */
+void stdio_told(struct stdio *stdio);
 /* No stream is open any more. */
 bool stdio_idle(const struct stdio *stdio);
 void stdio_free(struct stdio *stdio);

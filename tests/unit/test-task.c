@@ -1718,6 +1718,11 @@ static void test_reader_comes_after_exit(void **state)
 			data(fixture, running.out, "last");
 		exit_reply(fixture, running.wait, 0, cases[i].empty ? 0 : 4, 0);
 		fake_expect(agent_of(fixture), FRAME_END);
+		/* Whether he is away, or has not come to read yet, cannot be told. */
+		bool held = cases[i].drain && !cases[i].empty;
+		assert_int_equal(running.container->init->state, held ? PROCESS_REAPED : PROCESS_TOLD);
+		for (int n = 0; running.container->init->state != PROCESS_TOLD && n < 100; n++)
+			wait_for_drain(fixture);
 		assert_int_equal(running.container->init->state, PROCESS_TOLD);
 		fake_end(agent_of(fixture), running.out, cases[i].empty ? 0 : 4);
 		fake_end(agent_of(fixture), running.err, 0);
@@ -1737,6 +1742,54 @@ static void test_reader_comes_after_exit(void **state)
 		assert_null(running.container->init->stdio);
 		assert_int_equal(read(running.callers.out, bytes, sizeof(bytes)), kept ? 4 : 0);
 		assert_int_equal(read(running.callers.out, bytes, sizeof(bytes)), 0);
+		fresh(&deleter);
+		assert_int_equal(task_delete(running.container, false, &deleter.request, &fault), 0);
+		uint64_t call = fake_expect(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE);
+		fake_answer(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE, call,
+		            "{\"Result\":0}");
+		close_callers(&running.callers);
+	}
+}
+
+/* Who has not opened his FIFO yet when all is over, hears of the end when he has; or at last. */
+static void test_reader_is_late(void **state)
+{
+	static const struct { const char *said; bool ended, comes; } cases[] = {
+		{ "", false, false }, { "last", false, true }, { "last", true, true },
+		{ "last", true, false },
+	};
+	struct fixture *fixture = *state;
+
+	for (size_t i = 0; i < array_size(cases); i++) {
+		struct fault fault = FAULT_NULL;
+		struct running running;
+		struct asker deleter;
+		char bytes[8];
+		size_t size = strlen(cases[i].said);
+		fixture->task.drain = cases[i].comes ? 10000 : 50;
+		run_with_fifo(fixture, &running, OUTPUT);
+		close_fd(&running.callers.out);
+		start(fixture, &running);
+		if (size)
+			data(fixture, running.out, cases[i].said);
+		exit_reply(fixture, running.wait, 0, size, 0);
+		fake_expect(agent_of(fixture), FRAME_END);
+		if (cases[i].ended)
+			fake_end(agent_of(fixture), running.out, size);
+		assert_int_equal(running.container->init->state,
+		                 size ? PROCESS_REAPED : PROCESS_TOLD);
+		if (cases[i].comes)
+			running.callers.out = open_again(O_RDONLY);
+		for (int n = 0; running.container->init->state != PROCESS_TOLD && n < 100; n++)
+			wait_for_drain(fixture);
+		assert_int_equal(running.container->init->state, PROCESS_TOLD);
+		if (!cases[i].ended)
+			fake_end(agent_of(fixture), running.out, size);
+		fake_end(agent_of(fixture), running.err, 0);
+		if (cases[i].comes) {
+			assert_int_equal(read(running.callers.out, bytes, sizeof(bytes)), size);
+			assert_int_equal(read(running.callers.out, bytes, sizeof(bytes)), 0);
+		}
 		fresh(&deleter);
 		assert_int_equal(task_delete(running.container, false, &deleter.request, &fault), 0);
 		uint64_t call = fake_expect(agent_of(fixture), MESSAGE_DELETE_CONTAINER_STATE);
@@ -1923,6 +1976,7 @@ int main(void)
 		TEST(test_output_without_readers),
 		TEST(test_drain_is_bounded),
 		TEST(test_reader_comes_after_exit),
+		TEST(test_reader_is_late),
 		TEST(test_rest_is_dropped),
 		TEST(test_drain_is_not_needed),
 		TEST(test_drop_streams),
