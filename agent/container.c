@@ -236,7 +236,10 @@ static int check_config(const struct container_config *config, struct fault *fau
 	return oci_spec_check(config->oci_specification, fault);
 }
 
-/* A workload of a pod names a sandbox that is here; with a wrong one it is in the wrong VM. */
+/*
+ * A workload of a pod names a sandbox that is here; with a wrong one it is in the wrong VM. A host
+ * with a session of ours has seen to that, and the VM itself may be the sandbox.
+ */
 static int check_role(struct agent *agent, const struct oci_spec *spec, struct fault *fault)
 {
 	static const char type_key[] = "io.kubernetes.cri.container-type";
@@ -249,7 +252,8 @@ static int check_role(struct agent *agent, const struct oci_spec *spec, struct f
 		return fault_set(fault, -EINVAL, HRESULT_FAIL,
 		                 "annotation %s: \"%s\" is neither sandbox nor container", type_key,
 		                 type);
-	if (!sandbox || !container_find(agent, sandbox))
+	if (!sandbox ||
+	    (!bridge_in_session(&agent->bridge) && !container_find(agent, sandbox)))
 		return fault_set(fault, -ENOENT, HRESULT_FAIL, "annotation %s: no sandbox \"%s\"",
 		                 sandbox_key, sandbox ? sandbox : "");
 	return 0;

@@ -273,6 +273,9 @@ static int check(struct front *front, const Containerd__Task__V2__CreateTaskRequ
 	if (member_find(front, wanted->id))
 		return fault_set(fault, -EEXIST, HRESULT_CONTAINER_EXISTS,
 		                 "container \"%s\": already exists", wanted->id);
+	if (front->stops || (front->sandboxed && front->exited_at.tv_sec))
+		return fault_set(fault, -EINVAL, HRESULT_INVALID_STATE,
+		                 "container \"%s\": its sandbox was stopped", wanted->id);
 	if (wanted->checkpoint[0] || wanted->parent_checkpoint[0])
 		return fault_set(fault, -ENOSYS, HRESULT_NOT_IMPLEMENTED,
 		                 "container \"%s\": checkpoints cannot be restored", wanted->id);

@@ -132,6 +132,9 @@ int program_start(struct program *program, struct ttrpc_call *call, struct fault
 void program_abort(struct program *program);
 void program_answer_start(struct program *program);
 struct process *program_process(const struct program *program);
+/* Of its terminal, before the start: it has the size when it first looks. */
+int program_set_size(struct program *program, uint16_t height, uint16_t width,
+                     struct fault *fault);
 int program_add(struct member *member, const Containerd__Task__V2__ExecProcessRequest *wanted,
                 struct fault *fault);
 

@@ -204,12 +204,47 @@ int program_start(struct program *program, struct ttrpc_call *call, struct fault
 
 /* Execs */
 
+static int write_process(struct program *program, const struct oci_process *process)
+{
+	struct buf text = BUF(CONFIG_ENCODED_MAX);
+	int r = json_encode(&oci_process_type, process, &text, false);
+
+	if (r >= 0)
+		r = buf_append(&text, "", 1);
+	free(program->process);
+	program->process = r < 0 ? NULL : strdup(buf_head(&text));
+	program->height = process->console_size.height;
+	program->width = process->console_size.width;
+	buf_deinit(&text);
+	return r < 0 ? r : program->process ? 0 : -ENOMEM;
+}
+
+int program_set_size(struct program *program, uint16_t height, uint16_t width,
+                     struct fault *fault)
+{
+	struct arena arena = ARENA(JSON_ARENA);
+	struct oci_process process = { 0 };
+	int r = 0;
+
+	program->height = height;
+	program->width = width;
+	if (program->process) {
+		r = json_decode(&arena, &oci_process_type, program->process,
+		                strlen(program->process), &process, fault);
+		process.console_size.height = height;
+		process.console_size.width = width;
+	}
+	if (r >= 0 && program->process)
+		r = write_process(program, &process);
+	arena_free(&arena);
+	return r < 0 ? fault_errno(fault, r, "process \"%s\"", program->name) : 0;
+}
+
 /* The document is containerd's client's: it is checked here, and written anew for the agent. */
 static int take_process(struct program *program, const Google__Protobuf__Any *spec,
                         struct fault *fault)
 {
 	struct arena arena = ARENA(JSON_ARENA);
-	struct buf text = BUF(CONFIG_ENCODED_MAX);
 	struct oci_process process = { 0 };
 	int r = json_decode(&arena, &oci_process_type, (const char *)spec->value.data,
 	                    spec->value.len, &process, fault);
@@ -219,16 +254,10 @@ static int take_process(struct program *program, const Google__Protobuf__Any *sp
 		r = oci_process_check(&process, fault);
 	}
 	if (r >= 0) {
-		program->height = process.console_size.height;
-		program->width = process.console_size.width;
-		r = json_encode(&oci_process_type, &process, &text, false);
-		if (r >= 0)
-			r = buf_append(&text, "", 1);
-		program->process = r < 0 ? NULL : strdup(buf_head(&text));
-		if (!program->process)
-			r = fault_errno(fault, r < 0 ? r : -ENOMEM, "process \"%s\"", program->name);
+		r = write_process(program, &process);
+		if (r < 0)
+			fault_errno(fault, r, "process \"%s\"", program->name);
 	}
-	buf_deinit(&text);
 	arena_free(&arena);
 	return r;
 }

@@ -376,14 +376,12 @@ static int handle_resize(struct ttrpc_call *call, const ProtobufCMessage *reques
 	uint16_t height = (uint16_t)(wanted->height > UINT16_MAX ? UINT16_MAX : wanted->height);
 	uint16_t width = (uint16_t)(wanted->width > UINT16_MAX ? UINT16_MAX : wanted->width);
 	struct process *process = program_process(program);
-	program->height = height;
-	program->width = width;
-	if (process && program->state != PROGRAM_RUNNING) {
-		process->height = height;
-		process->width = width;
-	}
+	if (program->state == PROGRAM_NEW)
+		r = program_set_size(program, height, width, fault);
+	if (r < 0)
+		return r;
 	/* Without a terminal, and for one that is over, there is nothing to do. */
-	if (!process || !program->terminal || program->state != PROGRAM_RUNNING) {
+	if (!process || !program->terminal || program->state == PROGRAM_STOPPED) {
 		ttrpc_answer(call, NULL);
 		return 0;
 	}
