@@ -44,7 +44,8 @@ struct program {
 	struct timespec exited_at;
 	bool told;                      /* its exit: waits are answered, the event is queued */
 	struct streams *streams;        /* fds until they are taken, and loggers */
-	struct task_request start, wait; /* at the sandbox; answer NULL: not under way */
+	struct starting *starting;      /* its start, at the sandbox; NULL: not there */
+	struct task_request wait;       /* at the sandbox; answer NULL: not under way */
 	struct ttrpc_call *call;        /* Start, or Create, until it is answered */
 	struct waiter *waiters;
 	struct program *next;
@@ -105,8 +106,6 @@ uint32_t front_pid(const struct front *front, uint32_t host_pid);
 void program_watch(struct program *program);
 /* It never came to run, or nobody can tell how it ended. */
 void program_ended(struct program *program, uint32_t exit_status);
-/* Tells whatever exits may be told. */
-void member_tell_exits(struct member *member);
 void program_wait(struct program *program, struct ttrpc_call *call);
 /* SIGKILL to all that is in it; if that has no effect, the partition is ended. */
 void member_kill(struct member *member);
@@ -128,8 +127,10 @@ int member_run_hooks(struct member *member, struct fault *fault);
 
 /* program.c: Start, and execs */
 int program_start(struct program *program, struct ttrpc_call *call, struct fault *fault);
-/* Does not wait for the streams any more. */
-void program_abort(struct program *program);
+/* Its container ends: SIGKILL, as soon as there is something to kill. */
+void program_kill(struct program *program);
+/* Whoever waits for its start hears nothing from here any more. */
+void program_forget_start(struct program *program);
 void program_answer_start(struct program *program);
 struct process *program_process(const struct program *program);
 /* Of its terminal, before the start: it has the size when it first looks. */

@@ -88,15 +88,16 @@ int program_set_streams(struct program *program, const char *in, const char *out
 
 void program_deinit(struct program *program)
 {
+	struct fault gone = FAULT_NULL;
 	struct ttrpc_call *call;
 
-	while ((call = waiter_take(&program->waiters))) {
-		struct fault gone = FAULT_NULL;
-		fault_set(&gone, 0, HRESULT_NOT_FOUND,
-		          "process \"%s\" of container \"%s\" was deleted", program->name,
-		          program->member->id);
+	fault_set(&gone, 0, HRESULT_NOT_FOUND, "process \"%s\" of container \"%s\" was deleted",
+	          program->name, program->member->id);
+	while ((call = waiter_take(&program->waiters)))
 		ttrpc_refuse(call, &gone);
-	}
+	if (program->call)
+		ttrpc_refuse(program->call, &gone);
+	program_forget_start(program);
 	if (program->wait.answer && program->wait.process)
 		task_cancel(&program->wait);
 	if (program->streams)
@@ -264,7 +265,7 @@ static void tell_exit(struct program *program)
 		front_check_stopped(program->member->front);
 }
 
-void member_tell_exits(struct member *member)
+static void tell_exits(struct member *member)
 {
 	bool others = false;
 
@@ -275,26 +276,30 @@ void member_tell_exits(struct member *member)
 	}
 	if (member->init.state != PROGRAM_STOPPED || member->init.told)
 		return;
-	if (!others) {
-		(void)timer_set(&member->kill, 0);
-		tell_exit(&member->init);
+	if (others)
 		return;
-	}
-	for (struct program *p = member->execs; p; p = p->next) {
-		struct process *process = program_process(p);
-		if (process && p->state == PROGRAM_RUNNING)
-			task_kill(process);
-		else if (p->state == PROGRAM_STARTING)
-			program_abort(p);
-	}
+	(void)timer_set(&member->kill, 0);
+	tell_exit(&member->init);
+}
+
+static void stopped(struct program *program, uint32_t exit_status, struct timespec when)
+{
+	struct member *member = program->member;
+
+	program->state = PROGRAM_STOPPED;
+	program->exit_status = exit_status;
+	program->exited_at = when;
+	for (struct program *p = member->execs; p && program == &member->init; p = p->next)
+		program_kill(p);
+	tell_exits(member);
 }
 
 void program_ended(struct program *program, uint32_t exit_status)
 {
-	program->state = PROGRAM_STOPPED;
-	program->exit_status = exit_status;
-	(void)clock_gettime(CLOCK_REALTIME, &program->exited_at);
-	member_tell_exits(program->member);
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	stopped(program, exit_status, now);
 }
 
 static void on_exited(struct task_request *request, const struct control_reply *reply,
@@ -309,10 +314,7 @@ static void on_exited(struct task_request *request, const struct control_reply *
 		return;
 	if (!reply || !reply->exited_at || time_parse(reply->exited_at, &when) < 0)
 		(void)clock_gettime(CLOCK_REALTIME, &when);
-	program->state = PROGRAM_STOPPED;
-	program->exit_status = reply ? reply->exit_code : EXIT_UNKNOWN;
-	program->exited_at = when;
-	member_tell_exits(program->member);
+	stopped(program, reply ? reply->exit_code : EXIT_UNKNOWN, when);
 }
 
 void program_watch(struct program *program)

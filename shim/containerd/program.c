@@ -29,6 +29,22 @@ struct process *program_process(const struct program *program)
 
 /* Start */
 
+/* Also for longer than the program: who asked may be gone when the answer comes. */
+struct starting {
+	struct task_request request;
+	struct program *program;        /* NULL: nobody waits for it */
+};
+
+void program_forget_start(struct program *program)
+{
+	struct starting *starting = take_pointer(program->starting);
+
+	if (!starting)
+		return;
+	starting->program = NULL;
+	starting->request.orphaned = true;
+}
+
 static void publish_start(const struct program *program)
 {
 	struct member *member = program->member;
@@ -64,49 +80,112 @@ static void failed(struct program *program, const struct fault *fault)
 	ttrpc_refuse(call, fault);
 }
 
+/* An exec that ended under this number is another one. */
+static void take_number(struct program *program, uint32_t pid)
+{
+	for (struct program *p = program->member->execs; p; p = p->next)
+		p->pid = p->pid == pid ? 0 : p->pid;
+	program->pid = pid;
+}
+
+static void on_exec_started(struct program *program, const struct control_reply *reply)
+{
+	struct member *member = program->member;
+
+	take_number(program, reply->pid);
+	program->host_pid = front_pid(member->front, reply->host_pid);
+	publish_start(program);
+	program_answer_start(program);
+	program_watch(program);
+	/* Both came while nobody could be told. */
+	struct process *process = program_process(program);
+	if (program->input_closed && process)
+		(void)task_close_input(process);
+	if (member->init.state == PROGRAM_STOPPED)
+		program_kill(program);
+}
+
+static void on_init_started(struct program *program)
+{
+	struct fault fault = FAULT_NULL;
+
+	publish_start(program);
+	if (!program->member->started_hooks) {
+		program_answer_start(program);
+	} else if (member_run_hooks(program->member, &fault) < 0) {
+		task_kill(program_process(program));
+		ttrpc_refuse(take_pointer(program->call), &fault);
+	}
+}
+
 static void on_started(struct task_request *request, const struct control_reply *reply,
                        const struct fault *fault)
 {
-	struct program *program = container_of(request, struct program, start);
-	bool init = !program->name[0];
+	struct starting *starting = container_of(request, struct starting, request);
+	struct program *program = starting->program;
 
-	request->answer = NULL;
+	free(starting);
+	if (!program)
+		return;
+	program->starting = NULL;
 	if (!reply) {
 		failed(program, fault);
 		return;
 	}
-	program->state = PROGRAM_RUNNING;
-	if (!init) {
-		program->pid = reply->pid;
-		program->host_pid = front_pid(program->member->front, reply->host_pid);
-	}
-	publish_start(program);
-	if (init && program->member->started_hooks) {
-		struct fault refused = FAULT_NULL;
-		if (member_run_hooks(program->member, &refused) < 0)
-			ttrpc_refuse(take_pointer(program->call), &refused);
-		return;
-	}
-	program_answer_start(program);
-	if (!init)
-		program_watch(program);
-	/* Asked for while nobody could be told. */
-	struct process *process = program_process(program);
-	if (program->input_closed && process)
-		(void)task_close_input(process);
+	/* A guest may tell of an end before the start. */
+	if (program->state == PROGRAM_STARTING)
+		program->state = PROGRAM_RUNNING;
+	if (program->name[0])
+		on_exec_started(program, reply);
+	else
+		on_init_started(program);
 }
 
-static void on_streams(struct streams *streams, const struct fault *fault)
+static int begin_start(struct program *program, struct fault *fault)
 {
-	struct program *program = streams_owner(streams);
+	program->starting = malloc(sizeof(*program->starting));
+	if (!program->starting)
+		return fault_errno(fault, -ENOMEM, "start");
+	*program->starting = (struct starting){ .request.answer = on_started, .program = program };
+	return 0;
+}
+
+/* Of one that was not begun: nobody will answer. */
+static int end_start(struct program *program, int error)
+{
+	free(take_pointer(program->starting));
+	return error;
+}
+
+static int ask_for_exec(struct program *program, int fd[static STDIO_COUNT], struct fault *fault)
+{
 	struct member *member = program->member;
-	struct control_request wanted = {
+	const struct control_request wanted = {
 		.id = member->id,
 		.process = program->process,
 		.terminal = program->terminal,
 		.height = program->height,
 		.width = program->width,
+		.std_in = fd[STDIO_IN] >= 0,
+		.std_out = fd[STDIO_OUT] >= 0,
+		.std_err = fd[STDIO_ERR] >= 0,
 	};
+	int r = begin_start(program, fault);
+
+	if (r >= 0 && container_status(member->container) != CONTAINER_RUNNING)
+		r = fault_set(fault, -EINVAL, HRESULT_CONTAINER_NOT_RUNNING,
+		              "container \"%s\" is not running", member->id);
+	if (r < 0) {
+		stdio_close_fds(fd);
+		return end_start(program, r);
+	}
+	r = task_exec(member->container, &wanted, fd, &program->starting->request, fault);
+	return r < 0 ? end_start(program, r) : 0;
+}
+
+static void on_streams(struct streams *streams, const struct fault *fault)
+{
+	struct program *program = streams_owner(streams);
 	int fd[STDIO_COUNT] = { -1, -1, -1 };
 	struct fault why = FAULT_NULL;
 
@@ -115,27 +194,19 @@ static void on_streams(struct streams *streams, const struct fault *fault)
 		return;
 	}
 	streams_take(streams, fd);
-	wanted.std_in = fd[STDIO_IN] >= 0;
-	wanted.std_out = fd[STDIO_OUT] >= 0;
-	wanted.std_err = fd[STDIO_ERR] >= 0;
-	program->start = (struct task_request){ .answer = on_started };
-	if (container_status(member->container) != CONTAINER_RUNNING) {
-		stdio_close_fds(fd);
-		fault_set(&why, -EINVAL, HRESULT_CONTAINER_NOT_RUNNING,
-		          "container \"%s\" is not running", member->id);
-	} else if (task_exec(member->container, &wanted, fd, &program->start, &why) >= 0) {
-		return;
-	}
-	program->start.answer = NULL;
-	failed(program, &why);
+	if (ask_for_exec(program, fd, &why) < 0)
+		failed(program, &why);
 }
 
-void program_abort(struct program *program)
+void program_kill(struct program *program)
 {
+	struct process *process = program_process(program);
 	struct fault ended = FAULT_NULL;
 
-	/* The agent will say. */
-	if (program->start.answer)
+	if (process && program->state == PROGRAM_RUNNING)
+		task_kill(process);
+	/* What was asked of the agent, it will answer. */
+	if (program->state != PROGRAM_STARTING || program->starting)
 		return;
 	fault_set(&ended, 0, HRESULT_CONTAINER_NOT_RUNNING, "container \"%s\" is not running",
 	          program->member->id);
@@ -173,11 +244,11 @@ static int start_init(struct program *program, struct fault *fault)
 		return fault_set(fault, -EINVAL, HRESULT_INVALID_STATE,
 		                 "cannot start container \"%s\": it is %s", container->id,
 		                 container_status_name(container_status(container)));
-	program->start = (struct task_request){ .answer = on_started };
-	int r = task_start(container, &program->start, fault);
+	int r = begin_start(program, fault);
 	if (r < 0)
-		program->start.answer = NULL;
-	return r;
+		return r;
+	r = task_start(container, &program->starting->request, fault);
+	return r < 0 ? end_start(program, r) : 0;
 }
 
 int program_start(struct program *program, struct ttrpc_call *call, struct fault *fault)
@@ -193,13 +264,15 @@ int program_start(struct program *program, struct ttrpc_call *call, struct fault
 	program->call = call;
 	program->state = PROGRAM_STARTING;
 	int r = program->name[0] ? start_exec(program, fault) : start_init(program, fault);
-	/* Whoever was told within the call is not told twice. */
-	if (r < 0 && program->call) {
-		program->call = NULL;
-		program->state = PROGRAM_NEW;
+	if (r >= 0)
 		return r;
-	}
-	return 0;
+	program->call = NULL;
+	/* An init may be tried again; an exec that cannot be started is over for who waits. */
+	if (program->name[0] && member->init.state != PROGRAM_NEW)
+		program_ended(program, EXIT_NOT_STARTED);
+	else
+		program->state = PROGRAM_NEW;
+	return r;
 }
 
 /* Execs */
