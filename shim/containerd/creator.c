@@ -174,6 +174,29 @@ static void publish_create(const struct member *member)
 	front_publish(member->front, "/tasks/create", &event.base);
 }
 
+static void on_undone(void *owner, int result, const struct fault *fault)
+{
+	struct member *member = owner;
+	struct fault failed = FAULT_NULL;
+
+	member->worker = NULL;
+	if (result < 0)
+		log_error("what was made of container %s stays: %s", member->id, fault->text);
+	fault_set(&failed, -ECHILD, HRESULT_FAIL, "container \"%s\" was killed or deleted while it "
+	          "was made", member->id);
+	create_failed(member, &failed);
+}
+
+/* What a worker that was killed has made, or what others have deleted after it. */
+static void undo(struct member *member)
+{
+	int fd[STDIO_COUNT] = { -1, -1, -1 };
+	struct fault fault = FAULT_NULL;
+
+	if (employ(member, unmake, fd, on_undone, &fault) < 0)
+		on_undone(member, -ECHILD, &fault);
+}
+
 static void on_made(void *owner, int result, const struct fault *fault)
 {
 	struct member *member = owner;
@@ -181,13 +204,14 @@ static void on_made(void *owner, int result, const struct fault *fault)
 	struct container *container = task_find(&front->sandbox.task, member->id);
 	Containerd__Task__V2__CreateTaskResponse reply =
 		CONTAINERD__TASK__V2__CREATE_TASK_RESPONSE__INIT;
-	struct fault gone = FAULT_NULL;
 
 	member->worker = NULL;
-	if (result < 0 || !container) {
-		fault_set(&gone, 0, HRESULT_NO_SUCH_CONTAINER, "container \"%s\" was deleted",
-		          member->id);
-		create_failed(member, result < 0 ? fault : &gone);
+	if (result == WORKER_KILLED || (result >= 0 && !container)) {
+		undo(member);
+		return;
+	}
+	if (result < 0) {
+		create_failed(member, fault);
 		return;
 	}
 	member->container = container;
@@ -200,8 +224,6 @@ static void on_made(void *owner, int result, const struct fault *fault)
 		container->init->proxy = member->init.host_pid;
 	publish_create(member);
 	protobuf_c_message_free_unpacked(&take_pointer(member->wanted)->base, NULL);
-	if (member->init.input_closed)
-		(void)task_close_input(container->init);
 	reply.pid = member->init.host_pid;
 	ttrpc_answer(take_pointer(member->init.call), &reply.base);
 	program_watch(&member->init);
@@ -317,8 +339,10 @@ int member_create(struct front *front, struct ttrpc_call *call,
 	member->init.call = call;
 	r = streams_open(&member->init.streams, &front->sandbox.loop, &wish, on_streams,
 	                 &member->init, fault);
-	if (r < 0)
+	if (r < 0) {
+		member->init.call = NULL;
 		member_free(member);
+	}
 	return r;
 }
 
@@ -373,15 +397,14 @@ static void on_unmade(void *owner, int result, const struct fault *fault)
 
 int member_delete(struct member *member, struct ttrpc_call *call, struct fault *fault)
 {
-	enum program_state state = member->init.state;
+	/* It has ended when that was told, and nothing in it runs any more. */
+	bool ended = member->init.told || member->init.state == PROGRAM_NEW;
 	int fd[STDIO_COUNT] = { -1, -1, -1 };
 
-	if (!member->container || member->deletion || state == PROGRAM_STARTING ||
-	    state == PROGRAM_RUNNING)
+	if (!ended || member->deletion)
 		return fault_set(fault, -EBUSY, HRESULT_INVALID_STATE,
 		                 "cannot delete container \"%s\": it is %s", member->id,
-		                 !member->container ? "being created" : member->deletion ?
-		                 "being deleted" : "running");
+		                 member->deletion ? "being deleted" : "running");
 	int r = employ(member, unmake, fd, on_unmade, fault);
 	if (r >= 0)
 		member->deletion = call;

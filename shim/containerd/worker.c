@@ -80,7 +80,7 @@ static int on_ended(struct source *source, uint32_t got)
 	struct outcome outcome = { .fault = FAULT_NULL };
 
 	if (read(worker->outcome_fd, &outcome, sizeof(outcome)) != sizeof(outcome))
-		outcome.result = fault_set(&outcome.fault, -ECHILD, HRESULT_FAIL,
+		outcome.result = fault_set(&outcome.fault, WORKER_KILLED, HRESULT_FAIL,
 		                           "the process that does the work was killed");
 	(void)waitpid(worker->pid, NULL, 0);
 	source_close(&worker->ended);
@@ -97,7 +97,7 @@ int worker_start(struct worker **ret, struct loop *loop, const struct worker_job
 	int fds[2];
 	struct worker *worker = calloc(1, sizeof(*worker));
 
-	if (!worker || pipe2(fds, O_CLOEXEC) < 0) {
+	if (!worker || pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0) {
 		int error = worker ? -errno : -ENOMEM;
 		free(worker);
 		return fault_errno(fault, error, "start a process for it");

@@ -16,6 +16,8 @@ struct worker_job {
 	int log_fd;             /* stays open for the log; -1: none */
 };
 
+#define WORKER_KILLED (-ECHILD) /* the result of one that had no time to undo anything */
+
 struct worker;
 /* The worker is gone after the call. result: what work() returned; below 0 the fault says more. */
 typedef void worker_done_fn(void *owner, int result, const struct fault *fault);
