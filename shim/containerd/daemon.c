@@ -121,9 +121,12 @@ static void on_ended(struct sandbox *sandbox)
 	struct front *front = of(sandbox);
 
 	/* Without a partition there may still be somebody to be told so, the first time. */
-	if (is_over(front) || (!front->leaving && (front->lame || !front->failure[0])))
-		loop_stop(&sandbox->loop);
+	bool stays = front->failure[0] && !front->lame;
 	front->lame = true;
+	if (is_over(front))
+		loop_stop(&sandbox->loop);
+	else if (!stays)
+		front_leave(front);
 }
 
 static void on_idle(struct sandbox *sandbox)
@@ -134,7 +137,10 @@ static void on_idle(struct sandbox *sandbox)
 /* Who asked for that will tell us to go; unless he did not ask us. */
 static void on_emptied(struct sandbox *sandbox)
 {
-	(void)timer_set(&of(sandbox)->limit, IDLE_LIMIT);
+	if (sandbox->shutting_down)
+		front_leave(of(sandbox));
+	else
+		(void)timer_set(&of(sandbox)->limit, IDLE_LIMIT);
 }
 
 static void on_died(struct sandbox *sandbox)
@@ -280,9 +286,10 @@ static int begin(struct front *front, struct sandbox_options *sandbox, struct ar
 
 static void front_deinit(struct front *front)
 {
-	ttrpc_server_deinit(&front->server);
+	/* Who waits for something is told that it will not come. */
 	while (front->members)
 		member_free(front->members);
+	ttrpc_server_deinit(&front->server);
 	if (front->publisher)
 		publisher_free(front->publisher);
 	timer_deinit(&front->limit);
