@@ -150,6 +150,30 @@ void front_sandbox_ended(struct front *front, uint32_t exit_status);
 /* Nothing is left to do: leaves when the events are taken. */
 void front_leave(struct front *front);
 
+/* question.c: what the sandbox answers, containerd is answered */
+struct question {
+	struct task_request request;
+	struct ttrpc_call *call;
+	struct front *front;
+	void (*answered)(struct question *question, const struct control_reply *reply);
+};
+/* answered NULL: that it is done is all there is to say. NULL: no memory, and a fault. */
+struct question *question_new(struct ttrpc_call *call,
+                              void (*answered)(struct question *, const struct control_reply *),
+                              struct fault *fault);
+/* result: whether the operation was begun. If not, nobody will answer. */
+int question_asked(struct question *question, int result);
+/* Statistics as containerd has them. < 0: there are none, and that has been answered. */
+int question_figures(struct question *question, const struct control_reply *reply,
+                     Google__Protobuf__Any *ret);
+/* What the agent has to do needs one that runs. */
+int front_require_awake(const struct front *front, struct fault *fault);
+
+static inline struct front *front_of(const struct ttrpc_call *call)
+{
+	return call->context;
+}
+
 extern const struct ttrpc_method task_methods[], sandbox_methods[];
 extern const size_t task_method_count, sandbox_method_count;
 

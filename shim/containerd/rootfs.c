@@ -112,7 +112,8 @@ static size_t common_part(const Containerd__Types__Mount *mount)
 	return common;
 }
 
-static int shorten(const Containerd__Types__Mount *mount, struct buf *data, char directory[PATH_MAX])
+static int shorten(const Containerd__Types__Mount *mount, struct buf *data,
+                   char directory[static PATH_MAX])
 {
 	size_t common = common_part(mount);
 	unsigned long ignored = 0;
@@ -174,7 +175,8 @@ static int mount_below(const Containerd__Types__Mount *wanted, const char *root)
 	cleanup_close int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd < 0)
 		return -errno;
-	cleanup_close int fd = (int)syscall(SYS_openat2, root_fd, wanted->target, &how, sizeof(how));
+	cleanup_close int fd = (int)syscall(SYS_openat2, root_fd, wanted->target, &how,
+	                                    sizeof(how));
 	if (fd < 0)
 		return -errno;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);

@@ -1,25 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * containerd.runtime.sandbox.v1.Sandbox: a pod without a container that stands for it. The partition
- * is the sandbox, and it is there since `start`; what is created here is containerd's idea of it.
+ * containerd.runtime.sandbox.v1.Sandbox: a pod without a container that stands for it. The
+ * partition is the sandbox, and it is there since `start`; what is created here is containerd's idea
+ * of it.
  */
 
 #include "shim/containerd/front.h"
 
 #include "shim/containerd/any.h"
-#include "shim/containerd/metrics.h"
 #include "shim/containerd/proto/sandbox.pb-c.h"
 
 #include <string.h>
 #include <sys/utsname.h>
 
 #define REQUEST(type) const Containerd__Runtime__Sandbox__V1__##type *wanted = (const void *)request
-
-static struct front *front_of(const struct ttrpc_call *call)
-{
-	return call->context;
-}
 
 static int require_sandbox(struct front *front, const char *id, struct fault *fault)
 {
@@ -226,8 +221,8 @@ static int handle_status(struct ttrpc_call *call, const ProtobufCMessage *reques
 	Google__Protobuf__Timestamp exited_at = message_time(&front->exited_at);
 	reply.sandbox_id = wanted->sandbox_id;
 	reply.pid = front_pid(front, 0);
-	reply.state = message_text(is_alive(front) && front->created_at.tv_sec ? "SANDBOX_READY"
-	                                                                       : "SANDBOX_NOTREADY");
+	bool ready = is_alive(front) && front->created_at.tv_sec;
+	reply.state = message_text(ready ? "SANDBOX_READY" : "SANDBOX_NOTREADY");
 	reply.created_at = &created_at;
 	reply.exited_at = &exited_at;
 	ttrpc_answer(call, &reply.base);
@@ -261,39 +256,24 @@ static int handle_shutdown(struct ttrpc_call *call, const ProtobufCMessage *requ
 	return 0;
 }
 
-struct question {
-	struct task_request request;
-	struct ttrpc_call *call;
-	char id[];
-};
-
-static void on_statistics(struct task_request *request, const struct control_reply *answer,
-                          const struct fault *failed)
+static void on_statistics(struct question *question, const struct control_reply *reply)
 {
-	struct question *question = container_of(request, struct question, request);
-	Containerd__Runtime__Sandbox__V1__SandboxMetricsResponse reply =
+	Containerd__Runtime__Sandbox__V1__SandboxMetricsResponse response =
 		CONTAINERD__RUNTIME__SANDBOX__V1__SANDBOX_METRICS_RESPONSE__INIT;
 	Containerd__Types__Metric metric = CONTAINERD__TYPES__METRIC__INIT;
 	Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
-	struct fault fault = FAULT_NULL;
 	struct timespec now;
-	int r = !answer ? 0 : !answer->statistics ? -ENODATA :
-		metrics_pack(answer->statistics, metrics_host_v2(), &any);
 
-	if (!answer || r < 0) {
-		fault_set(&fault, r, HRESULT_NOT_FOUND, "figures: %s", errno_text(r));
-		ttrpc_refuse(question->call, answer ? &fault : failed);
-	} else {
-		(void)clock_gettime(CLOCK_REALTIME, &now);
-		Google__Protobuf__Timestamp timestamp = message_time(&now);
-		metric.timestamp = &timestamp;
-		metric.id = question->id;
-		metric.data = &any;
-		reply.metrics = &metric;
-		ttrpc_answer(question->call, &reply.base);
-		any_deinit(&any);
-	}
-	free(question);
+	if (question_figures(question, reply, &any) < 0)
+		return;
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	Google__Protobuf__Timestamp timestamp = message_time(&now);
+	metric.timestamp = &timestamp;
+	metric.id = message_text(question->front->options->group);
+	metric.data = &any;
+	response.metrics = &metric;
+	ttrpc_answer(question->call, &response.base);
+	any_deinit(&any);
 }
 
 static int handle_metrics(struct ttrpc_call *call, const ProtobufCMessage *request,
@@ -301,24 +281,15 @@ static int handle_metrics(struct ttrpc_call *call, const ProtobufCMessage *reque
 {
 	REQUEST(SandboxMetricsRequest);
 	struct front *front = front_of(call);
-	size_t size = strlen(wanted->sandbox_id) + 1;
 	int r = require_sandbox(front, wanted->sandbox_id, fault);
 
-	if (r < 0)
-		return r;
-	struct container *vm = task_vm(&front->sandbox.task);
-	struct question *question = calloc(1, sizeof(*question) + size);
-	if (!vm || !question) {
-		free(question);
-		return fault_errno(fault, -ENOMEM, "figures");
-	}
-	question->request.answer = on_statistics;
-	question->call = call;
-	memcpy(question->id, wanted->sandbox_id, size);
-	r = task_statistics(vm, &question->request, fault);
-	if (r < 0)
-		free(question);
-	return r;
+	if (r >= 0)
+		r = front_require_awake(front, fault);
+	struct container *vm = r < 0 ? NULL : task_vm(&front->sandbox.task);
+	struct question *question = vm ? question_new(call, on_statistics, fault) : NULL;
+	if (!question)
+		return r < 0 ? r : fault_errno(fault, -ENOMEM, "figures");
+	return question_asked(question, task_statistics(vm, &question->request, fault));
 }
 
 #define METHOD(name, type, handler) \

@@ -9,7 +9,6 @@
 
 #include "oci/spec.h"
 #include "shim/containerd/any.h"
-#include "shim/containerd/metrics.h"
 #include "shim/containerd/proto/events.pb-c.h"
 #include "shim/containerd/proto/runc.pb-c.h"
 
@@ -18,64 +17,6 @@
 
 /* Requests have several types, but the first member is the base of all. */
 #define REQUEST(type) const Containerd__Task__V2__##type *wanted = (const void *)request
-
-static struct front *front_of(const struct ttrpc_call *call)
-{
-	return call->context;
-}
-
-/* Questions to the sandbox whose answer is the answer */
-
-struct question {
-	struct task_request request;
-	struct ttrpc_call *call;
-	struct front *front;
-	void (*answered)(struct question *question, const struct control_reply *reply);
-};
-
-static void on_question(struct task_request *request, const struct control_reply *reply,
-                        const struct fault *fault)
-{
-	struct question *question = container_of(request, struct question, request);
-
-	if (!reply)
-		ttrpc_refuse(question->call, fault);
-	else if (question->answered)
-		question->answered(question, reply);
-	else
-		ttrpc_answer(question->call, NULL);
-	free(question);
-}
-
-static struct question *ask(struct ttrpc_call *call, struct fault *fault)
-{
-	struct question *question = calloc(1, sizeof(*question));
-
-	if (question)
-		*question = (struct question){
-			.request.answer = on_question,
-			.call = call,
-			.front = front_of(call),
-		};
-	else
-		fault_errno(fault, -ENOMEM, "request");
-	return question;
-}
-
-/* Of an operation that was asked for: when it was not begun, nobody will answer. */
-static int asked(struct question *question, int result)
-{
-	if (result < 0)
-		free(question);
-	return result;
-}
-
-/* What the agent has to do needs one that runs. */
-static int require_awake(const struct front *front, struct fault *fault)
-{
-	return front->sandbox.task.paused
-		? fault_set(fault, -EBUSY, HRESULT_INVALID_STATE, "the VM is paused") : 0;
-}
 
 /* Documents in JSON, whose types have names like paths: the last part tells what it is. */
 static int require_type(const char *what, const Google__Protobuf__Any *any, const char *type,
@@ -93,7 +34,7 @@ static int require_container(struct front *front, const char *id, struct member 
 {
 	int r = member_require(front, id, ret, fault);
 
-	return r < 0 ? r : require_awake(front, fault);
+	return r < 0 ? r : front_require_awake(front, fault);
 }
 
 static int require_status(const struct member *member, const char *verb, unsigned statuses,
@@ -123,7 +64,7 @@ static int handle_start(struct ttrpc_call *call, const ProtobufCMessage *request
 	int r = program_require(front_of(call), wanted->id, wanted->exec_id, &program, fault);
 
 	if (r >= 0)
-		r = require_awake(front_of(call), fault);
+		r = front_require_awake(front_of(call), fault);
 	return r < 0 ? r : program_start(program, call, fault);
 }
 
@@ -352,16 +293,16 @@ static int handle_kill(struct ttrpc_call *call, const ProtobufCMessage *request,
 	if (wanted->signal == SIGKILL)
 		task_unpause(&front->sandbox.task);
 	else
-		r = require_awake(front, fault);
-	struct question *question = r < 0 ? NULL : ask(call, fault);
+		r = front_require_awake(front, fault);
+	struct question *question = r < 0 ? NULL : question_new(call, NULL, fault);
 	if (!question)
 		return r < 0 ? r : -ENOMEM;
 	if (wanted->signal == SIGKILL && !wanted->exec_id[0])
 		member_limit_kill(member);
 	bool whole = wanted->all || (wanted->signal == SIGKILL && !wanted->exec_id[0]);
-	return asked(question, task_signal(process, (int)wanted->signal,
-	                                   whole ? SCOPE_CONTAINER : SCOPE_PROCESS,
-	                                   &question->request, fault));
+	return question_asked(question, task_signal(process, (int)wanted->signal,
+	                                            whole ? SCOPE_CONTAINER : SCOPE_PROCESS,
+	                                            &question->request, fault));
 }
 
 static int handle_resize(struct ttrpc_call *call, const ProtobufCMessage *request,
@@ -385,11 +326,12 @@ static int handle_resize(struct ttrpc_call *call, const ProtobufCMessage *reques
 		ttrpc_answer(call, NULL);
 		return 0;
 	}
-	r = require_awake(front_of(call), fault);
-	struct question *question = r < 0 ? NULL : ask(call, fault);
+	r = front_require_awake(front_of(call), fault);
+	struct question *question = r < 0 ? NULL : question_new(call, NULL, fault);
 	if (!question)
 		return r < 0 ? r : -ENOMEM;
-	return asked(question, task_resize(process, height, width, &question->request, fault));
+	return question_asked(question, task_resize(process, height, width, &question->request,
+	                                            fault));
 }
 
 static int handle_close_io(struct ttrpc_call *call, const ProtobufCMessage *request,
@@ -423,10 +365,11 @@ static int freeze(struct ttrpc_call *call, const char *id, bool pause, struct fa
 	if (r >= 0)
 		r = require_status(member, pause ? "pause" : "resume",
 		                   1u << (pause ? CONTAINER_RUNNING : CONTAINER_PAUSED), fault);
-	struct question *question = r < 0 ? NULL : ask(call, fault);
+	struct question *question = r < 0 ? NULL : question_new(call, NULL, fault);
 	if (!question)
 		return r < 0 ? r : -ENOMEM;
-	return asked(question, task_pause(member->container, pause, &question->request, fault));
+	return question_asked(question, task_pause(member->container, pause, &question->request,
+	                                           fault));
 }
 
 static int handle_pause(struct ttrpc_call *call, const ProtobufCMessage *request,
@@ -449,7 +392,6 @@ static int handle_update(struct ttrpc_call *call, const ProtobufCMessage *reques
 	REQUEST(UpdateTaskRequest);
 	struct arena arena = ARENA(JSON_ARENA);
 	struct oci_resources resources = { 0 };
-	struct question *question = NULL;
 	struct member *member;
 	int r = require_container(front_of(call), wanted->id, &member, fault);
 
@@ -465,28 +407,21 @@ static int handle_update(struct ttrpc_call *call, const ProtobufCMessage *reques
 		r = json_decode(&arena, &oci_resources_type,
 		                (const char *)wanted->resources->value.data,
 		                wanted->resources->value.len, &resources, fault);
-	if (r >= 0) {
-		question = ask(call, fault);
-		r = question ? asked(question, task_update(member->container, &resources,
-		                                           &question->request, fault)) : -ENOMEM;
-	}
+	struct question *question = r < 0 ? NULL : question_new(call, NULL, fault);
+	if (question)
+		r = question_asked(question, task_update(member->container, &resources,
+		                                         &question->request, fault));
 	arena_free(&arena);
-	return r;
+	return r >= 0 && !question ? -ENOMEM : r;
 }
 
 static void on_statistics(struct question *question, const struct control_reply *reply)
 {
 	Containerd__Task__V2__StatsResponse response = CONTAINERD__TASK__V2__STATS_RESPONSE__INIT;
 	Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
-	struct fault fault = FAULT_NULL;
-	int r = reply->statistics ? metrics_pack(reply->statistics, metrics_host_v2(), &any)
-	                          : -ENODATA;
 
-	if (r < 0) {
-		fault_set(&fault, r, HRESULT_NOT_FOUND, "figures: %s", errno_text(r));
-		ttrpc_refuse(question->call, &fault);
+	if (question_figures(question, reply, &any) < 0)
 		return;
-	}
 	response.stats = &any;
 	ttrpc_answer(question->call, &response.base);
 	any_deinit(&any);
@@ -498,12 +433,12 @@ static int handle_stats(struct ttrpc_call *call, const ProtobufCMessage *request
 	REQUEST(StatsRequest);
 	struct member *member;
 	int r = require_container(front_of(call), wanted->id, &member, fault);
-	struct question *question = r < 0 ? NULL : ask(call, fault);
+	struct question *question = r < 0 ? NULL : question_new(call, on_statistics, fault);
 
 	if (!question)
 		return r < 0 ? r : -ENOMEM;
-	question->answered = on_statistics;
-	return asked(question, task_statistics(member->container, &question->request, fault));
+	return question_asked(question, task_statistics(member->container, &question->request,
+	                                                fault));
 }
 
 /* Checkpoint, Shutdown */
