@@ -18,6 +18,8 @@ from shimclient import RUNTIMES
 from test_terminal import Terminal
 
 ours = pytest.mark.ours
+# Clients tell the size of their terminal some time after the start.
+SIZE = 'until size=$(stty size 2>/dev/null); [ "$size" ]; do sleep 0.01; done; echo $size'
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def test_run_in_the_background(ctr, box):
 
 def test_run_with_a_terminal(ctr, terminal):
     terminal.size(31, 97)
-    script = "tty; read x; until stty size 2>/dev/null; do :; done; echo got $x; exit 6"
+    script = f"tty; read x; {SIZE}; echo got $x; exit 6"
     on_terminal(ctr, terminal, *ctr.run_words(ctr.new_id(), "sh", "-c", script, options=("--rm", "-t")))
     terminal.expect(b"/dev/")
     terminal.type(b"word\r")
@@ -141,7 +143,7 @@ def test_exec_with_input(ctr, box):
 
 def test_exec_with_a_terminal(ctr, box, terminal):
     terminal.size(20, 70)
-    on_terminal(ctr, terminal, *ctr.exec_words(box, "sh", "-c", "read x; stty size; echo got $x; "
+    on_terminal(ctr, terminal, *ctr.exec_words(box, "sh", "-c", f"read x; {SIZE}; echo got $x; "
                                                "trap 'stty size' WINCH; while :; do sleep 0.02; done",
                                                options=("-t",)))
     time.sleep(0.1)
