@@ -293,7 +293,7 @@ def test_out_of_memory(docker):
     cid = docker.start_one("sh", "-c", "dd if=/dev/zero of=/dev/null bs=64M count=1; exit $?",
                            options=("--memory", "16m"))
     assert docker.run_docker("wait", cid).stdout == "137\n"
-    assert docker.inspect(cid, "State.OOMKilled") is True
+    watch.eventually(lambda: docker.inspect(cid, "State.OOMKilled"))
 
 
 def test_volume(docker, place):
