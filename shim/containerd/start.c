@@ -131,7 +131,7 @@ static int read_runtime(struct start *start, struct fault *fault)
 	if (error < 0)
 		return fault_set(fault, error, why.hresult, "runtime options: %s", why.text);
 	start->options.driver = runtime->driver;
-	start->options.config = runtime->config;
+	start->options.config = runtime->config ? runtime->config : getenv("HVRUN_CONFIG");
 	return group_root(runtime->root, start->command->namespace, &start->arena,
 	                  &start->options.root, fault);
 }
