@@ -124,12 +124,11 @@ static _Noreturn void become_daemon(struct start *start, int ready_fd)
 
 static int read_runtime(struct start *start, struct fault *fault)
 {
-	struct fault why = FAULT_NULL;
 	struct runtime_options *runtime = &start->runtime;
-	int error = runtime_options_parse(runtime, start->bootstrap.options, &start->arena, &why);
+	int error = runtime_options_parse(runtime, start->bootstrap.options, &start->arena, fault);
 
 	if (error < 0)
-		return fault_set(fault, error, why.hresult, "runtime options: %s", why.text);
+		return error;
 	start->options.driver = runtime->driver;
 	start->options.config = runtime->config ? runtime->config : getenv("HVRUN_CONFIG");
 	return group_root(runtime->root, start->command->namespace, &start->arena,

@@ -309,8 +309,8 @@ def test_wrong_input(shims):
     for data, config, line in (
             (b"garbage", {}, "standard input: 7 bytes that are no message of containerd's"),
             (b"\0" * (10 * 1024 * 1024 + 1), {}, "standard input: more than 10485760 bytes"),
-            (any_message(RUNC_OPTIONS, b"\xff"), {}, "runtime options: "),
-            (any_message(RUNC_OPTIONS, field(7, "not/absolute")), {}, "runtime options: "),
+            (any_message(RUNC_OPTIONS, b"\xff"), {}, f"runtime options: {RUNC_OPTIONS}: "),
+            (any_message(RUNC_OPTIONS, field(7, "not/absolute")), {}, 'runtime options: root "not/abs'),
             (any_message(RUNC_OPTIONS, field(3, "/no/such/cgroup/here")), {}, 'cgroup of the shim "/no/such/'),
             (params + field(9, "/" + 42 * "x"), {}, "directory for sockets "),
             (None, "{", "config.json: line 1"),
@@ -320,6 +320,19 @@ def test_wrong_input(shims):
         assert shims.refused(shims.words("start", "c1"), data, cwd=bundle).startswith(line)
         assert sorted(os.listdir(bundle)) == before, line
         assert not shims.path().exists(), line
+
+
+def test_configuration_of_the_environment(shims):
+    """It counts where the runtime options name none."""
+    shims.bundle()
+    wrong = {"HVRUN_CONFIG": "/no/such/configuration"}
+    line = shims.refused(shims.words("start", "c1"), cwd=shims.bundles[-1], environment=wrong)
+    assert line == "/no/such/configuration: no such file or directory"
+    right = shims.place.path / "hvrun.json"
+    right.write_text("{}")
+    data = any_message("runtimeoptions.v1.Options", field(2, str(right)))
+    assert shims.start(data=data, environment=wrong).startswith(b"unix://")
+    shims.delete()
 
 
 def test_nobody_reads_the_answer(shims):
