@@ -303,7 +303,8 @@ static int run_create_hooks(struct creation *creation, struct fault *fault)
 		return 0;
 	const struct control_request request = { .id = creation->id };
 	int error = host_hooks_run(HOOK_CREATE, &creation->bundle, creation->id,
-	                           creation->reply.host_pid, fault);
+	                           host_hooks_pid(&creation->cli->state, creation->partition,
+	                                          creation->reply.host_pid), fault);
 	return error < 0 ? error
 	                 : client_call(&creation->client, CONTROL_CONTINUE, &request, NULL, 0, NULL,
 	                               fault);

@@ -40,6 +40,18 @@ static int run_all(const char *kind, const oci_hook_list *list, const struct oci
 	return error;
 }
 
+uint32_t host_hooks_pid(struct state *state, const char *partition, uint32_t pid)
+{
+	struct partition_record record = { 0 };
+	struct arena arena = ARENA(JSON_ARENA);
+	struct fault ignored;
+
+	if (!pid && state_partition_load(state, partition, &arena, &record, &ignored) >= 0)
+		pid = record.agent_pid;
+	arena_free(&arena);
+	return pid;
+}
+
 int host_hooks_run(enum host_hook which, const struct bundle *bundle, const char *id, uint32_t pid,
                    struct fault *fault)
 {

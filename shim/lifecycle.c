@@ -83,15 +83,16 @@ static int verb_create(struct cli *cli, void *options, int argc, char **argv, st
 	return error;
 }
 
-static int start(struct client *client, const struct bundle *bundle, const char *id,
-                 struct fault *fault)
+static int start(struct state *state, const char *partition, struct client *client,
+                 const struct bundle *bundle, const char *id, struct fault *fault)
 {
 	const struct control_request request = { .id = id };
 	struct control_reply reply = { 0 };
 	int error = client_call(client, CONTROL_START, &request, NULL, 0, &reply, fault);
 	if (error < 0)
 		return error;
-	error = host_hooks_run(HOOK_POSTSTART, bundle, id, reply.host_pid, fault);
+	error = host_hooks_run(HOOK_POSTSTART, bundle, id,
+	                       host_hooks_pid(state, partition, reply.host_pid), fault);
 	if (error < 0) {
 		/* What has failed to start must not go on running. */
 		const struct control_request end = { .id = id, .signal = SIGKILL };
@@ -112,7 +113,7 @@ static int verb_start(struct cli *cli, void *options, int argc, char **argv, str
 	if (!error)
 		error = bundle_load_saved(&bundle, &cli->state, argv[0], record.bundle, fault);
 	if (!error)
-		error = start(&client, &bundle, argv[0], fault);
+		error = start(&cli->state, record.partition, &client, &bundle, argv[0], fault);
 	bundle_deinit(&bundle);
 	client_close(&client);
 	return error;
@@ -129,7 +130,8 @@ static int run_foreground(struct creation *creation, struct fault *fault)
 	attach_block_signals(&creation->client);
 	if (terminal && isatty(STDIN_FILENO))
 		terminal_raw(STDIN_FILENO);
-	int error = start(&creation->client, &creation->bundle, creation->id, fault);
+	int error = start(&creation->cli->state, creation->partition, &creation->client,
+	                  &creation->bundle, creation->id, fault);
 	if (!error)
 		error = attach(&attachment, getpid(), fault);
 	int status = error < 0 ? error : attach_wait(&attachment, fault);
@@ -149,7 +151,8 @@ static int verb_run(struct cli *cli, void *options, int argc, char **argv, struc
 	creation_init(&creation, cli, options, argv[0]);
 	int r = creation_make(&creation, true, fault);
 	if (!r && asked->detach) {
-		r = start(&creation.client, &creation.bundle, creation.id, fault);
+		r = start(&creation.cli->state, creation.partition, &creation.client,
+		          &creation.bundle, creation.id, fault);
 		if (!r)
 			r = leave_proxy(&creation, fault);
 	} else if (!r) {

@@ -50,6 +50,7 @@ static int find_agent(char path[static PATH_MAX], struct fault *fault)
 	const char *const places[][2] = {
 		{ own, "hvagent" },
 		{ own, "../agent/hvagent" },
+		{ own, "../../agent/hvagent" }, /* the shim of containerd */
 		{ HVRUN_LIBEXEC, "hvagent" },
 	};
 	for (size_t i = 0; i < array_size(places); i++) {

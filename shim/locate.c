@@ -40,15 +40,18 @@ static int take_given(const char *what, const char *given, int mode, char ret[st
 int locate_guest(const char *what, const char *given, const char *const *names,
                  char ret[static PATH_MAX], struct fault *fault)
 {
-	char own[PATH_MAX], beside[PATH_MAX + 16] = "";
+	char own[PATH_MAX], beside[PATH_MAX + 16] = "", above[PATH_MAX + 16] = "";
 	const char *place = getenv("HVRUN_GUEST");
 
 	if (given)
 		return take_given(what, given, R_OK, ret, fault);
-	if (locate_own(own))
+	if (locate_own(own)) {
 		snprintf(beside, sizeof(beside), "%s/../guest", own);
+		snprintf(above, sizeof(above), "%s/../../guest", own);
+	}
 	/* Who names a place means that one. */
-	const char *const places[] = { place ? place : beside, place ? "" : HVRUN_LIBEXEC };
+	const char *const places[] = { place ? place : beside, place ? "" : HVRUN_LIBEXEC,
+	                               place ? "" : above };
 	for (size_t i = 0; i < array_size(places); i++) {
 		for (const char *const *name = names; *places[i] && *name; name++) {
 			int n = snprintf(ret, PATH_MAX, "%s/%s", places[i], *name);

@@ -90,6 +90,18 @@ static int find_init(struct client *client, const char *id, struct owner *owner,
 	return error;
 }
 
+/* Callers that have a sandbox without a container know it by the pid of the partition. */
+static bool is_of_partition(struct state *state, const char *partition, uint32_t pid)
+{
+	struct partition_record record = { 0 };
+	struct arena arena = ARENA(JSON_ARENA);
+	struct fault ignored;
+	bool is = state_partition_load(state, partition, &arena, &record, &ignored) >= 0 &&
+	          record.agent_pid == pid;
+	arena_free(&arena);
+	return is;
+}
+
 /*
  * Whether a container of this partition is known by that pid. Of a VM several may be, which go by
  * the pid of the VM; then it is the pod's first that is meant, the owner of its namespaces.
@@ -114,6 +126,8 @@ static int ask_partition(struct state *state, const char *partition, uint32_t pi
 	}
 	if (found)
 		error = find_init(&client, found->id, owner, fault);
+	else if (!error && is_of_partition(state, partition, pid))
+		owner->pid = 1;
 	client_close(&client);
 	return error;
 }

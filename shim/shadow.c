@@ -103,7 +103,8 @@ static int mount_root(const struct shadow *shadow)
 static int leave_host(const struct shadow *shadow)
 {
 	/* For whom that is forbidden, there is nothing to be feared for either. */
-	if (unshare(CLONE_NEWNS) < 0)
+	/* Who puts devices into the network of a container finds it by our pid. */
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0)
 		return errno == EPERM ? 0 : -errno;
 	int r = sys_mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
 	if (r >= 0)

@@ -209,6 +209,16 @@ static int make_directory(const struct shim_options *options, struct fault *faul
 	return r;
 }
 
+/* When what was mounted in it has been taken away. */
+static void remove_directory(const struct shim_options *options)
+{
+	struct state state = STATE_NULL;
+
+	if (state_open(&state, options->root, NULL) >= 0)
+		(void)state_partition_remove(&state, options->group);
+	state_close(&state);
+}
+
 /* What the configuration may allow, in the form of the command line of a sandbox process. */
 static int take_annotations(const struct str_map *annotations, struct sandbox_options *options,
                             struct arena *arena, struct fault *fault)
@@ -319,13 +329,8 @@ int shim_daemon(const struct shim_options *options, int listen_fd, int ready_fd)
 
 	sandbox_init(&front.sandbox, &sandbox, &ops);
 	int r = begin(&front, &sandbox, &arena, &listen_fd, &fault);
-	if (r < 0) {
-		starter_tell_failed(&starter, fault.text[0] ? fault.text : errno_text(r),
-		                    front.sandbox.partition.said);
-	} else if (starter_tell_ready(&starter)) {
+	if (r >= 0 && starter_tell_ready(&starter))
 		status = loop_run(&front.sandbox.loop) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
-	}
-	starter_deinit(&starter);
 	if (front.server.listener.fd >= 0)
 		listen_fd = take_fd(&front.server.listener.fd);
 	address_leave(options->address, &listen_fd);
@@ -333,6 +338,12 @@ int shim_daemon(const struct shim_options *options, int listen_fd, int ready_fd)
 	if (r < 0 || front.sandbox.running)
 		sandbox_end(&front.sandbox);
 	front_deinit(&front);
+	/* Who hears that it failed finds nothing of it. */
+	if (r < 0) {
+		remove_directory(options);
+		starter_tell_failed(&starter, fault.text[0] ? fault.text : errno_text(r), NULL);
+	}
+	starter_deinit(&starter);
 	arena_free(&arena);
 	return status;
 }

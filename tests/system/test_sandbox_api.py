@@ -50,9 +50,11 @@ class Sandbox:
     def container(self, *words, cid=None, cri=True, **io):
         """A member: its Create comes without a `start`, with a bundle that the shim has not seen; from the
         CRI plugin or another client."""
+        return self.made(config(*(words or ("sleep", "1000"))), cid, cri, **io)
+
+    def made(self, spec, cid=None, cri=True, **io):
         host = self.host
         cid = cid or f"{host.place.token}-m{len(host.boxes)}"
-        spec = config(*(words or ("sleep", "1000")))
         spec["annotations"] = {"io.kubernetes.cri.sandbox-id": self.id,
                                "io.kubernetes.cri.container-type": "container"} if cri else {}
         spec["linux"]["cgroupsPath"] = f"/{host.namespace}/{cid}"
@@ -221,6 +223,17 @@ def test_network_namespace(host, sandbox):
     """The path of a namespace that CNI has prepared; the host's own is as good as none."""
     sandbox.create(netns_path="", annotations={"a": "b"}).start()
     assert sandbox.container("true").run()[0] == 0
+
+
+def test_namespaces_of_the_sandbox(host, pod):
+    """containerd names them by the pid that StartSandbox gave."""
+    spec = config("readlink", "/proc/self/ns/ipc")
+    for namespace in spec["linux"]["namespaces"]:
+        if namespace["type"] in ("ipc", "uts"):
+            namespace["path"] = f"/proc/{pod.pid}/ns/{namespace['type']}"
+    spec.pop("hostname", None)
+    said = {pod.made(spec).run()[1] for _ in range(2)}
+    assert len(said) == 1 and said != {pod.container("readlink", "/proc/self/ns/ipc").run()[1]}
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -731,6 +731,21 @@ def test_environment_of_the_vm(hv, box):
 
 
 @pytest.mark.long
+def test_network_of_pids_that_callers_get(hv, rootfs, place):
+    """Who puts devices into the network of such a process, docker does, leaves the host's alone."""
+    spec = sh("sleep 100", rootfs=rootfs)
+    pid = f"sed 's/.*pid\":\\([0-9]*\\).*/\\1/' {place.path}/{{0}}"
+    script = f"cat >{place.path}/{{0}}; readlink /proc/$({pid})/ns/net >{place.path}/{{0}}.net"
+    spec["hooks"] = {kind: [{"path": "/bin/sh", "args": ["sh", "-c", script.format(kind)]}]
+                     for kind in ("prestart", "createRuntime", "poststart")}
+    box = hv.create(spec)
+    hv.run("start", box)
+    networks = [(place.path / f"{kind}.net").read_text().strip() for kind in spec["hooks"]]
+    networks.append(os.readlink(f"/proc/{hv.state(box)['pid']}/ns/net"))
+    assert all(re.fullmatch(r"net:\[\d+\]", network) for network in networks)
+    assert os.readlink("/proc/self/ns/net") not in networks
+
+
 def test_network_namespace_of_the_host(hv, rootfs):
     """Engines name one for every container; in a VM it gets one of its own."""
     path = hv.place.path / "netns"
