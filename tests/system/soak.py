@@ -358,8 +358,7 @@ def stalled(world, count=100):
 
 def mounts(world, pid):
     """Without those of other tests that run at the same time."""
-    lines = watch.mounts(pid)
-    return sum(str(world.path) in line or "/tmp/hv" not in line for line in lines)
+    return [line for line in watch.mounts(pid) if str(world.path) in line or "/tmp/hv" not in line]
 
 
 def measure(world, cid):
@@ -370,7 +369,7 @@ def measure(world, cid):
         "zombies": sum(watch.stat(pid)[1] == "Z" for pid in watch.descendants(sandbox)),
         "adopted": len(world.adopted()),
         "cgroups": len(watch.cgroups(world.token)),
-        "agent's mounts": mounts(world, agent), "mounts": mounts(world, "self"),
+        "agent's mounts": len(mounts(world, agent)), "mounts": len(mounts(world, "self")),
         "agent's KiB": world.agent_rss(agent), "sandbox's KiB": watch.rss(sandbox),
     }
 
@@ -584,9 +583,9 @@ def vms(world, count=30):
         assert world.end(process, 60) == 0, text
         times.append(time.monotonic() - began)
         watch.eventually(lambda: not world.adopted(), 2)
-        files = sorted(str(path) for path in hv.root.rglob("*"))
-        state = (files, watch.mounts(), sorted(watch.fds("self")), watch.cgroups(world.token))
-        assert before in (None, state), f"after VM {n}: {before} became {state}"
+        state = {*map(str, hv.root.rglob("*")), *mounts(world, "self"), *watch.cgroups(world.token),
+                 *map(str, enumerate(sorted(watch.fds("self"))))}
+        assert before in (None, state), f"after VM {n}: {sorted(before - state)} became {sorted(state - before)}"
         before = state
     return f"{count} VMs in {sum(times):.1f} s, {milliseconds(statistics.median(times))} each; nothing left behind"
 
