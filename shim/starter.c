@@ -15,6 +15,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -180,11 +181,20 @@ bool starter_tell_ready(struct starter *starter)
 	return tell(starter, "", 1);
 }
 
+/* A single line of complaint, and the text ends with it. */
+static bool has_said(const char *text, const struct tail *said)
+{
+	char line[256];
+
+	return said->length && !memchr(said->text, '\n', said->length - 1) &&
+	       strstr(text, tail_line(said, NULL, line, sizeof(line)));
+}
+
 void starter_tell_failed(struct starter *starter, const char *text, const struct tail *said)
 {
 	struct buf lines = BUF(FAULT_TEXT + DETAILS_MAX);
 
-	if (buf_printf(&lines, "%s\n", text) >= 0 && said)
+	if (buf_printf(&lines, "%s\n", text) >= 0 && said && !has_said(text, said))
 		(void)tail_print(said, LAST_LINES, "  ", &lines);
 	if (buf_length(&lines))
 		(void)tell(starter, buf_head(&lines), buf_length(&lines));

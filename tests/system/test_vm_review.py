@@ -170,4 +170,5 @@ def test_helpers_that_end(hv, rootfs, member, how):
     hv.environment["HVRUN_CONFIG"] = str(file)
     result = hv.run_spec(config("true", rootfs=rootfs), status=1)
     assert word in result.stderr and not result.stdout, repr(result)
+    assert result.stderr.count("bad day") == (how == "ends"), repr(result)
     assert not hv.partitions() and hv.list() == []
