@@ -91,8 +91,9 @@ void program_deinit(struct program *program)
 	struct fault gone = FAULT_NULL;
 	struct ttrpc_call *call;
 
-	fault_set(&gone, 0, HRESULT_NOT_FOUND, "process \"%s\" of container \"%s\" was deleted",
-	          program->name, program->member->id);
+	fault_set(&gone, 0, HRESULT_NOT_FOUND, "%s%s%scontainer \"%s\" was deleted",
+	          program->name[0] ? "process \"" : "", program->name,
+	          program->name[0] ? "\" of " : "", program->member->id);
 	while ((call = waiter_take(&program->waiters)))
 		ttrpc_refuse(call, &gone);
 	if (program->call)
