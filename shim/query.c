@@ -349,7 +349,7 @@ static void describe_output(const struct stdio_output *output, const char *name,
 {
 	const struct inlet *inlet = &output->inlet;
 
-	if (output->reader.fd >= 0)
+	if (fifo_watch_runs(&output->reader))
 		(void)buf_printf(out, "    %s: the rest waits for a reader\n", name);
 	if (!output->open)
 		return;

@@ -21,7 +21,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
-#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
@@ -82,7 +81,7 @@ static void output_close(struct stdio_output *output)
 		logfile_flush(output->stdio->log, log_stream(output));
 	}
 	output->open = output->awaited = false;
-	source_close(&output->reader);
+	fifo_watch_stop(&output->reader);
 	close_fd(&output->fd);
 }
 
@@ -127,9 +126,9 @@ void stdio_told(struct stdio *stdio)
 	stdio->impatient = true;
 	for (int i = 0; i < 2; i++) {
 		struct stdio_output *output = &stdio->output[i];
-		if (output->open || output->reader.fd < 0 || !has_reader(output->fd))
+		if (output->open || !fifo_watch_runs(&output->reader) || !has_reader(output->fd))
 			continue;
-		source_close(&output->reader);
+		fifo_watch_stop(&output->reader);
 		close_fd(&output->fd);
 	}
 }
@@ -153,41 +152,27 @@ static bool be_patient(struct stdio *stdio)
 	return !stdio->impatient;
 }
 
-static int on_opened(struct source *source, uint32_t got)
+static void on_opened(struct fifo_watch *reader)
 {
-	(void)got;
-	struct stdio_output *output = container_of(source, struct stdio_output, reader);
-	char events[sizeof(struct inotify_event) + 1];
+	struct stdio_output *output = container_of(reader, struct stdio_output, reader);
 
-	while (read(source->fd, events, sizeof(events)) > 0)
-		;
 	/* Somebody had a look at what is meant for others. */
 	if (!output->open && has_rest(output) && !has_reader(output->fd))
-		return 0;
+		return;
 	output->awaited = false;
 	if (!has_rest(output) || (output->open ? !output->stdio->exited
 	                                       : output->stdio->impatient)) {
-		source_close(source);
+		fifo_watch_stop(reader);
 		if (!output->open)
 			close_fd(&output->fd);
 	}
 	output->stdio->progress(output->stdio);
-	return 0;
 }
 
 /* That somebody reads from it shows, if nothing else did, that he has opened it. */
 static int watch_readers(struct stdio_output *output)
 {
-	char path[FD_PATH];
-	cleanup_close int notify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-
-	if (notify < 0 ||
-	    inotify_add_watch(notify, fd_path(output->fd, path), IN_OPEN | IN_ACCESS) < 0)
-		return -errno;
-	int r = source_init(&output->reader, output->stdio->loop, notify, EPOLLIN, on_opened);
-	if (r >= 0)
-		take_fd(&notify);
-	return r;
+	return fifo_watch_start(&output->reader, output->stdio->loop, output->fd, on_opened);
 }
 
 /* Opens it anew, for writing only or for both. */
@@ -222,7 +207,7 @@ static bool keep_rest(struct stdio_output *output)
 {
 	if (!output->stdio->keeps || !holds_fifo(output->fd) || !has_rest(output))
 		return false;
-	source_close(&output->reader);
+	fifo_watch_stop(&output->reader);
 	/* Whoever opens it from the watch on is noticed; who has before, is seen. */
 	return watch_readers(output) >= 0 && reopen(output, O_WRONLY) >= 0 &&
 	       (!has_reader(output->fd) || be_patient(output->stdio));
@@ -239,7 +224,7 @@ static bool is_unread(struct stdio_output *output)
 	if (!stdio->keeps || !stdio->exited || !has_rest(output) ||
 	    !(output->open ? holds_fifo(output->fd) : has_reader(output->fd)))
 		return false;
-	if (output->reader.fd < 0 && watch_readers(output) < 0)
+	if (!fifo_watch_runs(&output->reader) && watch_readers(output) < 0)
 		return false;
 	return be_patient(stdio);
 }
@@ -359,7 +344,7 @@ int stdio_new(struct stdio **ret, int fd[static STDIO_COUNT], bool terminal, str
 		stdio->output[i] = (struct stdio_output){
 			.stdio = stdio,
 			.inlet = INLET_NULL,
-			.reader = SOURCE_NULL,
+			.reader = FIFO_WATCH_NULL,
 			.fd = take_fd(&fd[STDIO_OUT + i]),
 		};
 	*ret = stdio;
@@ -490,7 +475,7 @@ bool stdio_delivered(struct stdio *stdio)
 bool stdio_idle(const struct stdio *stdio)
 {
 	for (int i = 0; i < 2; i++) {
-		if (stdio->output[i].open || stdio->output[i].reader.fd >= 0)
+		if (stdio->output[i].open || fifo_watch_runs(&stdio->output[i].reader))
 			return false;
 	}
 	return !stdio->in_open;
@@ -506,7 +491,7 @@ void stdio_free(struct stdio *stdio)
 	close_fd(&stdio->in_hold);
 	for (int i = 0; i < 2; i++) {
 		inlet_deinit(&stdio->output[i].inlet);
-		source_close(&stdio->output[i].reader);
+		fifo_watch_stop(&stdio->output[i].reader);
 		close_fd(&stdio->output[i].fd);
 	}
 	timer_deinit(&stdio->patience);

@@ -8,6 +8,7 @@
 
 #include "oci/message.h"
 #include "oci/stream.h"
+#include "shim/fifo_watch.h"
 #include "shim/logfile.h"
 
 enum { STDIO_IN, STDIO_OUT, STDIO_ERR, STDIO_COUNT };
@@ -23,7 +24,7 @@ struct stdio_output {
 	int fd;                 /* owned; -1 without the stream, or where the log is in its place */
 	uint64_t unlogged;      /* bytes since the log was last written that never came by us */
 	bool open;              /* attached, and not all delivered */
-	struct source reader;   /* tells when somebody opens the FIFO, or reads from it */
+	struct fifo_watch reader; /* tells when somebody opens the FIFO, or reads from it */
 	bool awaited;           /* nobody has opened it yet, as somebody will */
 	struct opt_u64 target;  /* what must be delivered before the exit is told */
 };

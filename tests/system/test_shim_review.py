@@ -268,6 +268,30 @@ def test_process_number_that_comes_round(host, place):
     assert later.result()[:2] == (0, b"here\n")
 
 
+# What is the machine's
+
+
+def test_outputs_that_nobody_reads(host):
+    """Their last words wait, and take nothing that is scarce: root has 128 instances of inotify."""
+    box = host.sleeper()
+    execs = []
+    for _ in range(10):
+        stdio = Stdio(host.folder("unread"))
+        stdio.close()
+        execs.append(box.add("sh", "-c", "echo out; echo error >&2", stdio=stdio).start())
+    assert [process.wait(20) for process in execs] == [0] * len(execs)
+    opened = watch.fds(host.shim_pid(box))
+    assert sum("inotify" in name for name in opened) <= 1
+    for process in execs[:5]:
+        process.stdio.out.open()
+        process.stdio.err.open()
+        assert process.result()[1:] == (b"out\n", b"error\n")
+    for process in execs:
+        process.delete()
+    if not host.is_runc:
+        assert not any("inotify" in name for name in watch.fds(host.shim_pid(box)))
+
+
 # Root file systems
 
 
