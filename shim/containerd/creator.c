@@ -10,12 +10,14 @@
 
 #include "oci/spec.h"
 #include "shim/bundle.h"
+#include "shim/containerd/pidfile.h"
 #include "shim/containerd/proto/events.pb-c.h"
 #include "shim/containerd/rootfs.h"
 #include "shim/creation.h"
 #include "shim/delete.h"
 #include "shim/hooks.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -197,6 +199,16 @@ static void undo(struct member *member)
 		on_undone(member, -ECHILD, &fault);
 }
 
+/* For `delete`, when we are not there any more. */
+static void note_pid(const struct member *member)
+{
+	cleanup_close int bundle_fd = open(member->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r = bundle_fd < 0 ? -errno : init_pidfile_write(bundle_fd, member->init.host_pid);
+
+	if (r < 0)
+		log_warning("%s/" INIT_PIDFILE ": %s", member->bundle, errno_text(r));
+}
+
 static void on_made(void *owner, int result, const struct fault *fault)
 {
 	struct member *member = owner;
@@ -219,6 +231,7 @@ static void on_made(void *owner, int result, const struct fault *fault)
 	member->started_hooks = result == MADE_WITH_HOOKS;
 	member->init.pid = container->init->pid;
 	member->init.host_pid = front_pid(front, (uint32_t)container->init->host_pid);
+	note_pid(member);
 	/* So that namespaces named by the pid that callers know are found to be this one's. */
 	if (!container->init->host_pid)
 		container->init->proxy = member->init.host_pid;

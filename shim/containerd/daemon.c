@@ -334,6 +334,7 @@ int shim_daemon(const struct shim_options *options, int listen_fd, int ready_fd)
 	if (front.server.listener.fd >= 0)
 		listen_fd = take_fd(&front.server.listener.fd);
 	address_leave(options->address, &listen_fd);
+	front.leaving = front.flushed = true;
 	/* What is still in it goes with its partition. */
 	if (r < 0 || front.sandbox.running)
 		sandbox_end(&front.sandbox);

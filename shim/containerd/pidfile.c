@@ -8,6 +8,7 @@
 #include "shim/containerd/pidfile.h"
 
 #include "oci/file.h"
+#include "shim/state.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -67,4 +68,22 @@ void pidfile_remove(int bundle_fd)
 
 	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
 		(void)unlinkat(bundle_fd, PIDFILE, 0);
+}
+
+int init_pidfile_write(int bundle_fd, uint32_t pid)
+{
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%u", pid);
+
+	return state_write_file(bundle_fd, INIT_PIDFILE, text, (size_t)n);
+}
+
+uint32_t init_pidfile_read(int bundle_fd)
+{
+	char text[16];
+
+	if (file_read_line(bundle_fd, INIT_PIDFILE, text, sizeof(text)) < 0)
+		return 0;
+	unsigned long pid = strtoul(text, NULL, 10);
+	return pid <= INT32_MAX ? (uint32_t)pid : 0;
 }

@@ -20,3 +20,11 @@ int pidfile_write(int fd, pid_t pid);
 int pidfile_find(int bundle_fd);
 /* Unless a daemon is there. */
 void pidfile_remove(int bundle_fd);
+
+/*
+ * init.pid: what containerd was told is the pid of the container. Only for saying it again: its
+ * clients take no other exit for this container's. 0: not known.
+ */
+#define INIT_PIDFILE "init.pid"
+int init_pidfile_write(int bundle_fd, uint32_t pid);
+uint32_t init_pidfile_read(int bundle_fd);

@@ -252,7 +252,7 @@ static int await(int fd, struct fault *fault)
 	return fault_set(fault, -EIO, HRESULT_FAIL, "%s", text);
 }
 
-static int answer(struct fault *fault)
+static int answer(uint32_t pid, struct fault *fault)
 {
 	Containerd__Task__V2__DeleteResponse response =
 		CONTAINERD__TASK__V2__DELETE_RESPONSE__INIT;
@@ -262,6 +262,7 @@ static int answer(struct fault *fault)
 	clock_gettime(CLOCK_REALTIME, &now);
 	at.seconds = now.tv_sec;
 	at.nanos = (int32_t)now.tv_nsec;
+	response.pid = pid;
 	response.exit_status = STATUS_UNKNOWN;
 	response.exited_at = &at;
 	return output_message(&response.base, fault);
@@ -274,6 +275,9 @@ int remove_run(const struct shim_command *command, struct fault *fault)
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return fault_errno(fault, -errno, "pipe");
 	cleanup_close int ours = fds[0], theirs = fds[1];
+	cleanup_close int bundle_fd = open(command->bundle[0] ? command->bundle : ".",
+	                                   O_PATH | O_DIRECTORY | O_CLOEXEC);
+	uint32_t init = bundle_fd < 0 ? 0 : init_pidfile_read(bundle_fd);
 	pid_t pid = fork();
 	if (!pid)
 		work(command, theirs);
@@ -281,5 +285,5 @@ int remove_run(const struct shim_command *command, struct fault *fault)
 		return fault_errno(fault, -errno, "fork");
 	close_fd(&theirs);
 	int error = await(ours, fault);
-	return error < 0 ? error : answer(fault);
+	return error < 0 ? error : answer(init, fault);
 }
