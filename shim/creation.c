@@ -412,6 +412,8 @@ int creation_make(struct creation *creation, bool run, struct fault *fault)
 		creation->bundle.spec.process->terminal = true;
 	if (!error)
 		error = check_options(creation, run, fault);
+	if (!error && creation->sandbox)
+		pod_enter_sandbox(&creation->bundle.spec, creation->sandbox);
 	if (!error)
 		error = pod_find_partition(&creation->cli->state, options->pod,
 		                           &creation->bundle.spec, &creation->arena,

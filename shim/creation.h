@@ -23,6 +23,7 @@ struct creation {
 	struct container_record record;
 	const char *partition;
 	const char *home;               /* the only one it may be in, which is there; or NULL */
+	const struct pod_sandbox *sandbox; /* that it belongs to, if that is no container; or NULL */
 	const char *driver;             /* that a new partition gets; NULL when it joins one */
 	const char *share;              /* its directory in the partition's share, or NULL */
 	bool image;                     /* its root is a disk of the VM */

@@ -160,6 +160,25 @@ static int parse_path(const char *path, uint32_t *ret_pid, int *ret_rest)
 	return found == 1 && *ret_pid && path[*ret_rest] == '/' ? 0 : -EINVAL;
 }
 
+void pod_enter_sandbox(struct oci_spec *spec, const struct pod_sandbox *sandbox)
+{
+	uint32_t pid;
+	int rest;
+	for (size_t i = 0; i < spec->linux_.namespaces.count; i++) {
+		struct oci_namespace *namespace = &spec->linux_.namespaces.item[i];
+		if (!namespace->path || parse_path(namespace->path, &pid, &rest) < 0 ||
+		    pid != sandbox->pid || !pid)
+			continue;
+		if (namespace->type == OCI_NS_NETWORK && sandbox->network) {
+			namespace->path = sandbox->network;
+		} else if (namespace->type == OCI_NS_UTS && sandbox->hostname && !spec->hostname) {
+			/* Each has the name, if not the namespace. */
+			namespace->path = NULL;
+			spec->hostname = sandbox->hostname;
+		}
+	}
+}
+
 static int translate(struct state *state, struct oci_namespace *namespace, struct arena *arena,
                      const char **ret_partition, bool *ret_exists, struct fault *fault)
 {

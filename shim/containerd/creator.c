@@ -16,6 +16,7 @@
 #include "shim/creation.h"
 #include "shim/delete.h"
 #include "shim/hooks.h"
+#include "shim/pod.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -62,6 +63,13 @@ static int unmount_root(const struct member *member, struct fault *fault)
 static int make_in(struct cli *cli, const struct member *member, struct fault *fault)
 {
 	const struct create_options options = { .bundle = member->bundle };
+	const struct front *front = member->front;
+	/* A VM cannot enter a network of the host's: then its own is the pod's. */
+	const struct pod_sandbox sandbox = {
+		.pid = front_pid(front, 0),
+		.network = front->sandbox.partition.driver->visible ? front->network : NULL,
+		.hostname = front->hostname,
+	};
 	struct creation creation;
 	struct fault ignored;
 	int r = mount_root(member, fault);
@@ -69,7 +77,8 @@ static int make_in(struct cli *cli, const struct member *member, struct fault *f
 	if (r < 0)
 		return r;
 	creation_init(&creation, cli, &options, member->id);
-	creation.home = member->front->options->group;
+	creation.home = front->options->group;
+	creation.sandbox = front->sandboxed ? &sandbox : NULL;
 	r = creation_make(&creation, true, fault);
 	if (r < 0) {
 		creation_undo(&creation);

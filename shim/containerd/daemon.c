@@ -303,6 +303,8 @@ static void front_deinit(struct front *front)
 	if (front->publisher)
 		publisher_free(front->publisher);
 	timer_deinit(&front->limit);
+	free(front->network);
+	free(front->hostname);
 	sandbox_deinit(&front->sandbox);
 	close_fd(&front->log_fd);
 }

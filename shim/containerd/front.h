@@ -74,6 +74,7 @@ struct front {
 	struct publisher *publisher;
 	struct member *members;
 	struct waiter *creations, *waits, *stops; /* of the sandbox, for containerd */
+	char *network, *hostname;       /* of it; NULL: none of its own */
 	uint32_t exit_status;           /* of it, once exited_at is set */
 	struct timer limit;             /* for the last events to be taken */
 	int log_fd;

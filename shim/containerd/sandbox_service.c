@@ -9,6 +9,7 @@
 #include "shim/containerd/front.h"
 
 #include "shim/containerd/any.h"
+#include "shim/containerd/proto/cri.pb-c.h"
 #include "shim/containerd/proto/sandbox.pb-c.h"
 
 #include <string.h>
@@ -44,6 +45,36 @@ void front_answer_sandbox(struct front *front)
 	}
 }
 
+static int copy_text(char **ret, const char *text)
+{
+	*ret = text[0] ? strdup(text) : NULL;
+	return text[0] && !*ret ? -ENOMEM : 0;
+}
+
+/* What its containers are to have in common and the partition does not know. */
+static int take_properties(struct front *front,
+                           const Containerd__Runtime__Sandbox__V1__CreateSandboxRequest *wanted,
+                           struct fault *fault)
+{
+	const ProtobufCMessageDescriptor *type = &runtime__v1__pod_sandbox_config__descriptor;
+	Runtime__V1__PodSandboxConfig *config = NULL;
+
+	if (any_is(wanted->options, type->name)) {
+		const ProtobufCBinaryData *value = &wanted->options->value;
+		config = (void *)protobuf_c_message_unpack(type, NULL, value->len, value->data);
+		if (!config)
+			return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
+			                 "sandbox \"%s\": %s cannot be read", wanted->sandbox_id,
+			                 type->name);
+	}
+	int r = copy_text(&front->network, wanted->netns_path);
+	if (r >= 0 && config)
+		r = copy_text(&front->hostname, config->hostname);
+	if (config)
+		protobuf_c_message_free_unpacked(&config->base, NULL);
+	return r < 0 ? fault_errno(fault, r, "sandbox \"%s\"", wanted->sandbox_id) : 0;
+}
+
 static int handle_create(struct ttrpc_call *call, const ProtobufCMessage *request,
                          struct fault *fault)
 {
@@ -57,7 +88,13 @@ static int handle_create(struct ttrpc_call *call, const ProtobufCMessage *reques
 	if (front->sandboxed)
 		return fault_set(fault, -EEXIST, HRESULT_CONTAINER_EXISTS,
 		                 "sandbox \"%s\": already exists", wanted->sandbox_id);
-	int r = waiter_park(&front->creations, call);
+	/* What one has left that was refused. */
+	free(take_pointer(front->network));
+	free(take_pointer(front->hostname));
+	int r = take_properties(front, wanted, fault);
+	if (r < 0)
+		return r;
+	r = waiter_park(&front->creations, call);
 	if (r < 0)
 		return fault_errno(fault, r, "sandbox \"%s\"", wanted->sandbox_id);
 	front->sandboxed = true;

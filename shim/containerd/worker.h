@@ -16,7 +16,7 @@ struct worker_job {
 	int log_fd;             /* stays open for the log; -1: none */
 };
 
-#define WORKER_KILLED (-ECHILD) /* the result of one that had no time to undo anything */
+#define WORKER_KILLED (-EOWNERDEAD) /* no time to undo anything; a hook that fails is ECHILD */
 
 struct worker;
 /* The worker is gone after the call. result: what work() returned; below 0 the fault says more. */

@@ -122,6 +122,18 @@ def test_deleted_by_others(host, place):
 
 
 @ours("its runc makes the container")
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime"])
+def test_hook_that_fails(host, kind):
+    """Who called is told what it said, and nothing of the container stays."""
+    box = host.make(hooks(config("sleep", "1000"), **{kind: "echo no network here >&2; exit 3"}))
+    text = box.task.refuses("Create", ttrpc.UNKNOWN, id=box.id, bundle=str(box.bundle),
+                            rootfs=[host.rootfs_mount()], **box.stdio.fields())
+    assert kind in text and "exit status 3" in text and "no network here" in text
+    assert not host.hvrun().list()
+    assert not any(str(box.bundle) in line for line in watch.mounts(host.shim_pid(box)))
+
+
+@ours("its runc makes the container")
 def test_maker_killed(host):
     """Nothing of the container stays, and its name can be used again."""
     box = host.make(hooks(config("sleep", "1000"), createRuntime="exec sleep 100"))
