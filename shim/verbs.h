@@ -28,7 +28,6 @@ int verb_ps(struct cli *cli, void *options, int argc, char **argv, struct fault 
 int verb_stats(struct cli *cli, void *options, int argc, char **argv, struct fault *fault);
 int verb_events(struct cli *cli, void *options, int argc, char **argv, struct fault *fault);
 int verb_features(struct cli *cli, void *options, int argc, char **argv, struct fault *fault);
-int verb_hv(struct cli *cli, void *options, int argc, char **argv, struct fault *fault);
 
 struct spec_options {
 	const char *bundle;

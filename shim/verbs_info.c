@@ -2,6 +2,7 @@
 
 /* Verbs that are about no container, and two that there are not. */
 
+#include "shim/hv/hv.h"
 #include "shim/verbs.h"
 
 static int refuse(const char *verb, struct fault *fault)
@@ -28,6 +29,13 @@ static int verb_restore(struct cli *cli, void *options, int argc, char **argv, s
 	(void)argc;
 	(void)argv;
 	return refuse("restore", fault);
+}
+
+static int verb_hv(struct cli *cli, void *options, int argc, char **argv, struct fault *fault)
+{
+	(void)cli;
+	(void)options;
+	return hv_run(argc, argv, stdout, fault);
 }
 
 /* Taken so that the refusal is about the verb and not about a word of it. */
@@ -80,15 +88,9 @@ const struct verb verbs_info[] = {
 	},
 	{
 		.name = "hv",
-		.operands = "[ENDPOINT|GUID|PORT]…",
-		.summary = "explain Hyper-V socket addresses",
-		.text = "ENDPOINT is one of\n"
-		        "  hyperv://VM/SERVICE   VM: a GUID, parent, children, loopback or any;\n"
-		        "                        SERVICE: a port or a GUID\n"
-		        "  vsock://CID:PORT      CID: a number, host, local or any\n"
-		        "  hybrid:///PATH:PORT   the unix socket of a VMM\n"
-		        "  unix:///PATH\n"
-		        "Nothing is connected to.",
+		.operands = HV_OPERANDS,
+		.summary = HV_SUMMARY,
+		.text = HV_TEXT,
 		.most = -1,
 		.run = verb_hv,
 		.stateless = true,

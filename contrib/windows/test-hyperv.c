@@ -6,6 +6,7 @@
  * place of the family: accepting and connecting in the background, readiness, who is let in.
  */
 
+#include "contrib/windows/tcp_family.h"
 #include "hvsocket/hyperv.h"
 
 #include <hvsocket.h>
@@ -106,51 +107,12 @@ static void test_no_hyperv(void **state)
 	assert_false(pending);
 }
 
-/* TCP in place of the family. */
-static unsigned listening_port, prepared;
-static struct hv_guid says_local, says_remote;
-
-static void tcp_encode(const struct hv_address *address, struct winsock_address *ret)
-{
-	uint32_t port = 0;
-	(void)hv_guid_to_port(&address->service, &port);
-	struct sockaddr_in in = {
-		.sin_family = AF_INET,
-		.sin_port = htons((u_short)port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	*ret = (struct winsock_address){ .size = sizeof(in) };
-	memcpy(&ret->storage, &in, sizeof(in));
-}
-
-static int tcp_decode(const struct winsock_address *address, struct hv_address *ret)
-{
-	struct sockaddr_in in;
-	if (address->size != sizeof(in))
-		return -EINVAL;
-	memcpy(&in, &address->storage, sizeof(in));
-	unsigned port = ntohs(in.sin_port);
-	ret->service = hv_guid_from_port(port);
-	ret->vm = port == listening_port ? says_local : says_remote;
-	return in.sin_family == AF_INET ? 0 : -EINVAL;
-}
-
-static void tcp_prepare(SOCKET socket)
-{
-	(void)socket;
-	prepared++;
-}
-
-static const struct hyperv_family tcp = {
-	AF_INET, IPPROTO_TCP, tcp_encode, tcp_decode, tcp_prepare,
-};
-
 static void use_tcp(const struct hv_guid *local, const struct hv_guid *remote)
 {
-	hyperv_family = &tcp;
-	says_local = *local;
-	says_remote = *remote;
-	prepared = 0;
+	hyperv_family = &tcp_family;
+	tcp_local = *local;
+	tcp_remote = *remote;
+	tcp_prepared = 0;
 }
 
 /* Nothing that makes no sense reaches the kernel. */
@@ -186,7 +148,7 @@ static void test_refused_before(void **state)
 		if (r != rows[i].result)
 			fail_msg("%s: %d", rows[i].url, r);
 	}
-	assert_int_equal(prepared, 0);
+	assert_int_equal(tcp_prepared, 0);
 }
 
 static void start(struct hv_listener *listener, const char *vm, struct hv_children *children)
@@ -197,7 +159,7 @@ static void start(struct hv_listener *listener, const char *vm, struct hv_childr
 	struct sockaddr_in in;
 	int size = sizeof(in);
 	assert_int_equal(getsockname((SOCKET)listener->fd, (struct sockaddr *)&in, &size), 0);
-	listening_port = ntohs(in.sin_port);
+	tcp_port = ntohs(in.sin_port);
 }
 
 static int dial(unsigned port)
@@ -232,20 +194,20 @@ static void test_connection(void **state)
 	assert_int_equal(hv_accept(&listener, &peer), -EAGAIN);
 	assert_int_equal(WaitForSingleObject(hv_listener_event(&listener), 0), WAIT_TIMEOUT);
 
-	int client = dial(listening_port);
+	int client = dial(tcp_port);
 	assert_int_equal(hv_connect_finish(client), 0);
 	assert_null(hv_connect_event(client));
 	assert_int_equal(hv_connect_finish(client), 0);
 	int server = accept_soon(&listener, &peer);
 	assert_true(server >= 0);
 	assert_int_equal(hv_accept(&listener, NULL), -EAGAIN);
-	assert_int_equal(prepared, 3); /* the listener, and both ends */
+	assert_int_equal(tcp_prepared, 3); /* the listener, and both ends */
 	assert_int_equal(peer.kind, HV_VM_ONE);
 	assert_true(hv_guid_equal(&peer.address.vm, &one));
 
 	/* These fail where the context of the socket was not updated. */
 	assert_int_equal(getpeername((SOCKET)client, (struct sockaddr *)&in, &size), 0);
-	assert_int_equal(ntohs(in.sin_port), listening_port);
+	assert_int_equal(ntohs(in.sin_port), tcp_port);
 	assert_int_equal(getpeername((SOCKET)server, (struct sockaddr *)&in, &size), 0);
 
 	assert_int_equal(hv_wait(server, HV_READABLE, 0), 0);
@@ -310,7 +272,7 @@ static void test_admission(void **state)
 		char byte;
 		use_tcp(rows[i].local, rows[i].remote);
 		start(&listener, rows[i].listening, rows[i].children);
-		int client = dial(listening_port);
+		int client = dial(tcp_port);
 		assert_int_equal(hv_connect_finish(client), 0);
 		int server = accept_soon(&listener, NULL);
 		if ((server >= 0) != rows[i].admitted)
@@ -345,7 +307,7 @@ static void test_failures(void **state)
 	use_tcp(&one, &two);
 	for (unsigned round = 0; round < 20; round++) {
 		start(&listener, "any", NULL);
-		unsigned port = listening_port;
+		unsigned port = tcp_port;
 		int gone = dial(port);
 		assert_int_equal(hv_connect_finish(gone), 0);
 		struct linger abortive = { 1, 0 };
