@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import time
+import uuid
 
 import pytest
 
@@ -848,6 +849,30 @@ def test_hv(hv):
     hv.run("hv", "5000", "6000")
     for bad in ("nonsense://x", "vsock://x", "99999999999", "not-a-guid"):
         assert hv.fails("hv", bad)
+
+
+def test_hv_guid(hv):
+    assert "a42e7cda" in hv.run("hv", "address", "hyperv://parent/5").stdout
+    assert "vsock port 5000" in hv.run("hv", "guid", "5000").stdout
+    new = {hv.run("hv", "guid").stdout, hv.run("hv", "guid", "new").stdout}
+    assert len(new) == 2 and all(str(uuid.UUID(guid.strip())) + "\n" == guid for guid in new)
+    assert "neither a GUID nor a port" in hv.fails("hv", "guid", "hyperv://parent/5")
+
+
+def test_hv_services_of_windows(hv):
+    """The form of the file that introductions to Hyper-V sockets show."""
+    guid = "9866C7BC-0C89-4CB0-9427-5B526D1AE83B"
+    text = hv.run("hv", "register", "--name", "MyGcs", "--guid", guid).stdout
+    assert text.split() == (
+        "Windows Registry Editor Version 5.00 [HKEY_LOCAL_MACHINE\\SOFTWARE\\Microsoft\\Windows"
+        " NT\\CurrentVersion\\Virtualization\\GuestCommunicationServices\\" + guid + "]"
+        ' "ElementName"="MyGcs" "RegisteredBy"="hvrun"').split()
+    assert "\\" + guid + "]" in hv.run("hv", "unregister", guid.lower()).stdout
+    assert "VM Session Service" in hv.run("hv", "list").stdout
+    built_in = "999e53d4-3d5c-4c3e-8779-bed06ec056e1"
+    assert built_in.upper() in hv.run("hv", "show", built_in).stdout
+    assert "Windows' own" in hv.fails("hv", "register", "--name", "x", "--guid", built_in)
+    assert "--name" in hv.fails("hv", "register")
 
 
 def test_checkpoint_is_refused(hv, box):
