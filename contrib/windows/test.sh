@@ -7,8 +7,18 @@ wine=$(realpath "$1")
 hv() { "$wine" "$hv" "$@"; }
 hv=$(realpath "$2") hvcat=$(realpath "$3") hvcat_tcp=$(realpath "$4")
 folder=$(mktemp -d)
+export WINEPREFIX="$folder/prefix"
+port=$((20000 + $$ % 20000))
 listener=
-trap 'test -z "$listener" || kill "$listener" 2>/dev/null || :; rm -rf "$folder"' EXIT
+# Wine's server leaves with the last program, perhaps while the next one comes in: one stays.
+"$wine" "$hvcat_tcp" -l -k hyperv://any/$((port + 1)) </dev/null >/dev/null 2>&1 &
+guard=$!
+cleanup() {
+	kill $guard $listener 2>/dev/null || :
+	# The server may be leaving something behind just now.
+	until rm -rf "$folder" 2>/dev/null; do sleep 0.1; done
+}
+trap cleanup EXIT
 cd "$folder"
 id=9866c7bc-0c89-4cb0-9427-5b526d1ae83b
 branch='HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Virtualization\GuestCommunicationServices'
@@ -28,7 +38,6 @@ key() { # what reg.exe finds
 	"$wine" reg query "$branch\\$1" 2>&1 | tr -d '\r'
 }
 is_gone() { key "$id" | grep -q 'Unable to find the specified registry key' || fail "$1: $(key "$id")"; }
-"$wine" reg delete "$branch\\$id" /f >/dev/null 2>&1 || : # of a test that failed
 
 # Addresses and GUIDs.
 says '22000000 da7c2ea4 3fd00c48 9cc2a4de 20abb878 c90a0000 cbfae611 bd586400 6a7986d3' 0 \
@@ -85,7 +94,6 @@ await() { # PORT: somebody listens there
 		sleep 0.05
 	done
 }
-port=$((20000 + $$ % 20000))
 head -c 1000000 /dev/urandom >data
 head -c 300000 /dev/urandom >answer
 "$wine" "$hvcat_tcp" -l -v hyperv://any/$port <answer >received 2>log &
