@@ -2,8 +2,8 @@
 
 /*
  * One address in its four dresses: SOCKADDR_HV, sockaddr_vm, a struct of two GUIDs and the text
- * that people type. The layouts of the first two are ours on every system, because the headers of one
- * are not there on the other.
+ * that people type. The layouts of the first two are ours on every system, because the headers of
+ * one are not there on the other.
  *
  * Several programs have invented URLs for these sockets, and "hvsock:" means two things: a VM on
  * Hyper-V to some, the unix socket of a VMM to others. Both are understood; what tells them apart

@@ -34,7 +34,7 @@ static int decode(const struct winsock_address *address, struct hv_address *ret)
 	return hv_address_decode((const uint8_t *)&address->storage, (size_t)address->size, ret);
 }
 
-/* Best effort: the options came one after another, and only the first of them in Windows 10 1607. */
+/* Best effort: the options came one after another; Windows 10 1607 has but the first. */
 static void prepare(SOCKET socket)
 {
 	static const struct {
@@ -123,23 +123,27 @@ static int check(const struct hv_endpoint *endpoint, const struct hv_machine *ma
 	return 0;
 }
 
-static int open_bound(const struct hv_address *address, SOCKET *ret)
+/* A socket that does not block. */
+static int open_socket(SOCKET *ret)
 {
 	cleanup_socket SOCKET socket = INVALID_SOCKET;
 	int r = winsock_socket(hyperv_family->family, hyperv_family->protocol, &socket);
+	if (r >= 0)
+		r = set_blocking(socket, false);
 	if (r < 0)
 		return r;
 	hyperv_family->prepare(socket);
-	struct winsock_address local;
-	hyperv_family->encode(address, &local);
-	if (bind(socket, (const struct sockaddr *)&local.storage, local.size))
-		return winsock_error();
-	r = set_blocking(socket, false);
-	if (r < 0)
-		return r;
 	*ret = socket;
 	socket = INVALID_SOCKET;
 	return 0;
+}
+
+static int bind_to(SOCKET socket, const struct hv_address *address)
+{
+	struct winsock_address local;
+	hyperv_family->encode(address, &local);
+	return bind(socket, (const struct sockaddr *)&local.storage, local.size) ? winsock_error()
+	                                                                         : 0;
 }
 
 int hv_listen(struct hv_listener *ret, const struct hv_endpoint *endpoint,
@@ -156,7 +160,9 @@ int hv_listen(struct hv_listener *ret, const struct hv_endpoint *endpoint,
 	if (r < 0)
 		return r;
 	cleanup_socket SOCKET socket = INVALID_SOCKET;
-	r = open_bound(&endpoint->address, &socket);
+	r = open_socket(&socket);
+	if (r >= 0)
+		r = bind_to(socket, &endpoint->address);
 	if (r < 0)
 		return r;
 	if (listen(socket, BACKLOG))
@@ -255,11 +261,20 @@ void hv_listener_close(struct hv_listener *listener)
 	listener->fd = -1;
 }
 
+/*
+ * ConnectEx wants a socket that is bound; to what, does not matter. The wildcard may be forbidden
+ * to who is no administrator, the address of the peer is not.
+ */
+static int bind_anywhere(SOCKET socket, const struct hv_address *peer)
+{
+	static const struct hv_address anything = { 0 };
+	int r = bind_to(socket, &anything);
+	return r == -WSAEACCES ? bind_to(socket, peer) : r;
+}
+
 int hv_connect(const struct hv_endpoint *endpoint, const struct hv_machine *machine, bool as_guest,
                bool *ret_pending)
 {
-	/* ConnectEx wants a socket that is bound; to what, does not matter. */
-	static const struct hv_address anything = { 0 };
 	enum hv_vm_kind kind = hv_vm_kind(&endpoint->address.vm);
 	struct winsock_address to;
 	(void)as_guest;
@@ -270,7 +285,9 @@ int hv_connect(const struct hv_endpoint *endpoint, const struct hv_machine *mach
 	if (kind == HV_VM_ANY || kind == HV_VM_CHILDREN)
 		return -EADDRNOTAVAIL;
 	cleanup_socket SOCKET socket = INVALID_SOCKET;
-	r = open_bound(&anything, &socket);
+	r = open_socket(&socket);
+	if (r >= 0)
+		r = bind_anywhere(socket, &endpoint->address);
 	if (r < 0)
 		return r;
 	cleanup_free struct pending *pending = calloc(1, sizeof(*pending));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* TCP on the loopback interface in place of AF_HYPERV, for tests: the port is that of the service. */
+/* TCP on the loopback interface in place of AF_HYPERV, for tests: the service's port is TCP's. */
 
 #include "hvsocket/hyperv.h"
 

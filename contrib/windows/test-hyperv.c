@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The Windows transport. Wine has no Hyper-V sockets, and says so with the number that Windows gives
- * without Hyper-V, so that path is real. Everything else runs with TCP on the loopback interface in
- * place of the family: accepting and connecting in the background, readiness, who is let in.
+ * The Windows transport. Wine has no Hyper-V sockets, and says so with the number that Windows
+ * gives without Hyper-V, so that path is real. Everything else runs with TCP on the loopback
+ * interface in place of the family: accepting and connecting in the background, readiness, who is
+ * let in.
  */
 
 #include "contrib/windows/tcp_family.h"
@@ -205,7 +206,7 @@ static void test_connection(void **state)
 	assert_int_equal(peer.kind, HV_VM_ONE);
 	assert_true(hv_guid_equal(&peer.address.vm, &one));
 
-	/* These fail where the context of the socket was not updated. */
+	/* These fail on Windows, not under Wine, where the context of the socket was not updated. */
 	assert_int_equal(getpeername((SOCKET)client, (struct sockaddr *)&in, &size), 0);
 	assert_int_equal(ntohs(in.sin_port), tcp_port);
 	assert_int_equal(getpeername((SOCKET)server, (struct sockaddr *)&in, &size), 0);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The registry of Windows, or Wine's: what stands in it after our verbs, read back with the calls of
- * the system and not with ours, and what of others is left alone.
+ * The registry of Windows, or Wine's: what stands in it after our verbs, read back with the calls
+ * of the system and not with ours, and what of others is left alone.
  */
 
 #include "shim/hv/service.h"

@@ -24,7 +24,7 @@ struct wish {
 /* Windows' own. */
 static const struct {
 	const char *id, *name;
-	bool everywhere; /* in the registry of every host; the others belong to containers */
+	bool everywhere; /* in the registry of every host; the others are for containers */
 } builtins[] = {
 	{ "999e53d4-3d5c-4c3e-8779-bed06ec056e1", "VM Session Service", true },
 	{ "a5201c21-2770-4c11-a68e-f182edb29220", "VM Session Service-2", true },

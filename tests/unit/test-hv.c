@@ -15,8 +15,8 @@
 #define OURS "9866c7bc-0c89-4cb0-9427-5b526d1ae83b"
 #define THEIRS "12345678-9abc-def0-1122-334455667788"
 #define BUILTIN "999e53d4-3d5c-4c3e-8779-bed06ec056e1"
-#define KEY "[HKEY_LOCAL_MACHINE\\SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\Virtualization\\" \
-	    "GuestCommunicationServices\\"
+#define KEY "[HKEY_LOCAL_MACHINE\\SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\" \
+	    "Virtualization\\GuestCommunicationServices\\"
 
 static char file_name[32]; /* in the build folder */
 static struct hv_service table[8];
