@@ -308,9 +308,10 @@ def test_shim_killed(daemon, pod):
                      messages.SANDBOX_NOTREADY, 10)
     assert pod.wait(cid).exit_code in (137, 255)
     watch.eventually(lambda: not watch.adopted())
-    for path in filter(os.path.exists, sockets):
-        assert daemon.kind == "runc", path
-        os.unlink(path)
+    if daemon.kind == "runc":
+        for path in filter(os.path.exists, sockets):
+            os.unlink(path)
+    watch.eventually(lambda: not any(map(os.path.exists, sockets)), 5, "their sockets to go")
 
 
 @ours("there is no VM")
