@@ -62,6 +62,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: more than what is run with VMs each time")
+    config.addinivalue_line("markers", "alone: no partition has a part in it, so it is not run with VMs")
     config.addinivalue_line("markers", "ours(why): what runc's shim does not do, or does otherwise")
     if config.getoption("--partition") != "local":
         watch.PATIENCE = 5
@@ -165,12 +166,27 @@ def shim_kind(request):
     return kind
 
 
-@pytest.fixture
-def host(shim_kind, driver, place, rootfs):
-    """containerd's place for shims of this test's own."""
-    made = shimclient.Host(place, shim_kind, driver, rootfs)
+@pytest.fixture(scope="session")
+def shared_host(shim_kind, driver, rootfs):
+    home = Place()
+    made = shimclient.SharedHost(home, shim_kind, driver, rootfs)
     yield made
-    print(bytes(made.server.log[-8000:]).decode(errors="replace"))
+    left = made.stop_vm()
+    shutil.rmtree(home.path)
+    assert not left, f"left behind: {left}"
+
+
+@pytest.fixture
+def host(request, shim_kind, driver, place, rootfs):
+    """containerd's place for the shims of this test; with VMs, most tests share one."""
+    shared = None
+    if driver != "local" and not partition.needs_its_own(request.node):
+        shared = request.getfixturevalue("shared_host")
+        if not shared.usable():
+            shared.start_vm()
+    made = shimclient.Host(place, shim_kind, driver, rootfs, shared)
+    yield made
+    print(bytes(made.server.log[made.silent:][-8000:]).decode(errors="replace"))
     left = made.close()
     assert not left, f"left behind: {left}"
 
@@ -205,15 +221,17 @@ def shared_containerd(shim_kind, driver, image):
     daemon = containerd.Containerd(path, shim_kind, driver, image, namespace=f"hvns{secrets.token_hex(4)}")
     daemon.import_image()
     yield daemon
+    watch.keep([], "containerd")
     left = daemon.close()
     shutil.rmtree(path)
     assert not left, f"left behind: {left}"
 
 
 @pytest.fixture
-def ctr(request, place):
+def ctr(request, driver, place):
     """A containerd with an image, which tests share; each removes what it made."""
     daemon = request.getfixturevalue("shared_containerd")
+    daemon.share(driver != "local" and not partition.needs_its_own(request.node))
     daemon.place = place
     size = len(daemon.log)
     yield daemon

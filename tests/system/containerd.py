@@ -118,6 +118,7 @@ class Containerd:
             options=options, disabled="" if cri else ', "io.containerd.grpc.v1.cri"'))
         self.environment = shimclient.environment(kind, driver, path)
         self.process = None
+        self.base = None                # has a VM that tests may share
         self.group = None               # put everything into the shim of this one
         self.place = None               # of the test that uses it
         self.ids = 0
@@ -268,19 +269,31 @@ class Containerd:
         commands.environment = self.environment
         return commands
 
-    def leftovers(self, own=()):
+    def share(self, wanted):
+        """Whether containers are put into one VM, from now on."""
+        self.group = None
+        if wanted:
+            if not self.base:
+                self.base = f"{self.namespace}-base"
+                self.background(self.base, "sleep", "100000", timeout=60)
+                watch.keep(watch.adopted(), "containerd")
+            self.group = self.base
+
+    def leftovers(self):
         """What is there of a test that removes everything; also what containerd knows."""
         found = []
         for what in (("tasks", "ls", "-q"), ("containers", "ls", "-q")):
-            found += [f"{what[0]} {name}" for name in self.ctr(*what).stdout.split() if name not in own]
+            found += [f"{what[0]} {name}" for name in self.ctr(*what).stdout.split() if name != self.base]
         found += [str(path) for path in (self.path / "state").glob("io.containerd.runtime.v2.task/*/*")
-                  if path.name not in own]
+                  if path.name != self.base]
         return found
 
     def remove_everything(self):
         """By force; what could not be removed."""
         left = []
         for cid in self.ctr("containers", "ls", "-q").stdout.split():
+            if cid == self.base:
+                continue
             self.ctr("tasks", "rm", "-f", cid, status=None, timeout=30)
             result = self.ctr("containers", "rm", cid, status=None)
             if result.returncode:
@@ -291,6 +304,7 @@ class Containerd:
         """Ends it; what is left of it that should not be."""
         if self.process.poll() is not None:
             self.start()
+        self.base = None
         left = self.remove_everything()
         try:
             watch.eventually(lambda: not self.leftovers(), 5)

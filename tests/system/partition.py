@@ -16,8 +16,9 @@ import container
 import watch
 
 # Tests of hvrun, which are run with every driver. The others are about an agent alone.
-OF_HVRUN = ("test_cli", "test_clients", "test_host_review", "test_mount_namespace", "test_shares",
-            "test_soak", "test_spec", "test_spec_members", "test_terminal")
+OF_HVRUN = ("test_cli", "test_clients", "test_cri", "test_ctr", "test_docker", "test_host_review",
+            "test_mount_namespace", "test_sandbox_api", "test_shares", "test_soak", "test_spec",
+            "test_spec_members", "test_task_api", "test_terminal")
 OF_VMS = ("test_vm", "test_vm_review", "test_vm_scratch")
 
 # Tests that are about partitions. "file::test", or with its parameters.
@@ -33,11 +34,25 @@ OWN = {
     "test_cli::test_terminate_the_sandbox_process",
     "test_clients::test_cri_o_pod_without_an_infra_container",
     "test_clients::test_podman_after_a_death",
+    "test_ctr::test_configuration",
+    "test_ctr::test_machine_killed",
+    "test_ctr::test_shim_by_its_client",
+    "test_ctr::test_shim_killed",
+    "test_ctr::test_the_same_name_in_two_namespaces",
+    "test_ctr::test_wrong_configuration",
     "test_host_review::test_no_descriptors_left",
     "test_host_review::test_partition_that_does_not_answer",
     "test_host_review::test_paused_when_something_dies",
     "test_host_review::test_pod_that_ends_while_it_is_joined",
     "test_host_review::test_starter_killed",
+    "test_task_api::test_daemon",
+    "test_task_api::test_delete_in_a_group",
+    "test_task_api::test_group",
+    "test_task_api::test_life",
+    "test_task_api::test_log",
+    "test_task_api::test_machine_killed",
+    "test_task_api::test_shim_killed",
+    "test_task_api::test_shim_terminated",
     "test_terminal::test_restored_when_the_sandbox_process_dies",
 }
 
@@ -82,11 +97,12 @@ def belongs(item, driver):
     module = item.module.__name__
     if driver == "local":
         return module not in OF_VMS
-    return module in OF_HVRUN + OF_VMS and "agent" not in item.fixturenames
+    return module in OF_HVRUN + OF_VMS and "agent" not in item.fixturenames and \
+        not item.get_closest_marker("alone")
 
 
 def needs_its_own(item):
-    return item.module.__name__ in OF_VMS or any(name in OWN for name in names(item))
+    return item.module.__name__ in OF_VMS + ("test_sandbox_api",) or any(name in OWN for name in names(item))
 
 
 def reason_against(item):

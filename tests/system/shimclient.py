@@ -338,8 +338,10 @@ class Host:
         self.namespace = shared.namespace if shared else f"{place.token}-ns"
         self.grpc = shared.grpc if shared else str(place.path / "c.sock")
         self.server = shared.server if shared else EventServer(place.path / "c.sock.ttrpc")
-        self.environment = environment(kind, driver, place.path)
+        self.environment = shared.environment if shared else environment(kind, driver, place.path)
         self.annotations = {GROUP: shared.group} if shared else {}
+        self.files = set(self.state_root.rglob("*")) if shared else set()
+        self.silent = len(self.server.log)
         self.boxes = []
         self.logs = []
         self.folders = 0
@@ -522,11 +524,40 @@ class Host:
             self.server.stop()
             left += left_of(self.namespace) + self.server.problems
             remove_cgroups(self.namespace)
+        else:
+            watch.eventually(lambda: set(self.state_root.rglob("*")) <= self.files, 3, "end of its containers")
         for _, fd, is_read in self.logs:
             if self.shared and is_read:
                 self.server.forget(fd)
             os.close(fd)
         return left
+
+
+class SharedHost(Host):
+    """One with a VM that tests put their containers into, as those of a pod."""
+
+    def __init__(self, place, kind, driver, rootfs):
+        super().__init__(place, kind, driver, rootfs)
+        self.group = None
+
+    def usable(self):
+        try:
+            return self.group and self.boxes[-1].status() == RUNNING
+        except (OSError, AssertionError):
+            return False
+
+    def start_vm(self):
+        """Also another one, when the last has been lost."""
+        if self.group:
+            self.stop_vm()
+        self.group = f"{self.place.token}-base{len(self.boxes)}"
+        self.make(container.config("sleep", "100000"), self.group).create(timeout=60).start()
+        watch.keep(watch.adopted(), "shim")
+
+    def stop_vm(self):
+        """What is left of it."""
+        watch.keep([], "shim")
+        return self.close() if self.group else []
 
 
 def socket_of(grpc, namespace, key):

@@ -18,6 +18,7 @@ from shimclient import RUNTIMES
 from test_terminal import Terminal
 
 ours = pytest.mark.ours
+alone = pytest.mark.alone
 # Clients tell the size of their terminal some time after the start.
 SIZE = 'until size=$(stty size 2>/dev/null); [ "$size" ]; do sleep 0.01; done; echo $size'
 
@@ -374,6 +375,7 @@ def test_shim_by_its_client(ctr, box):
     assert '"status": "RUNNING"' in said.stdout or '"status":2' in re.sub(r"\s", "", said.stdout), said
 
 
+@alone
 @ours("checkpoints need criu")
 def test_no_checkpoints(ctr, box):
     said = ctr.fails("tasks", "checkpoint", box)
@@ -384,6 +386,7 @@ def test_no_checkpoints(ctr, box):
 # What is wrong
 
 
+@alone
 @pytest.mark.parametrize("options, words, text", [
     (("--runtime", "io.containerd.nobody.v1"), ["true"], "containerd-shim-nobody-v1"),
     (("--mount", "type=bind,src=/nonexistent,dst=/mnt,options=bind"), ["true"], "/nonexistent"),
@@ -422,6 +425,7 @@ def test_configuration(ctr, place):
     assert ctr.run(ctr.new_id(), "echo", "hi", options=("--runtime-config-path", path)).stdout == "hi\n"
 
 
+@alone
 @pytest.mark.parametrize("change", [
     lambda spec: spec.update(process={"cwd": "/", "args": []}),
     lambda spec: spec["process"].update(cwd=7),

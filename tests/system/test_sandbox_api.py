@@ -19,6 +19,7 @@ from ttrpc import (ALREADY_EXISTS, FAILED_PRECONDITION, INTERNAL, INVALID_ARGUME
                    UNIMPLEMENTED)
 
 pytestmark = pytest.mark.ours("it has no Sandbox service")
+alone = pytest.mark.alone
 METHODS = ["StartSandbox", "Platform", "StopSandbox", "WaitSandbox", "SandboxStatus", "PingSandbox",
            "ShutdownSandbox", "SandboxMetrics"]
 
@@ -260,12 +261,14 @@ def test_network_of_the_host(host, sandbox):
         assert said[2] == os.readlink("/proc/self/ns/net").encode()
 
 
+@alone
 @pytest.mark.parametrize("method", METHODS)
 def test_unknown_sandbox(pod, method):
     pod.api.refuses(method, NOT_FOUND, sandbox_id="nobody")
     assert pod.status().state == "SANDBOX_READY"
 
 
+@alone
 @pytest.mark.parametrize("method", ["CreateSandbox", *METHODS])
 def test_garbage(pod, method):
     for payload in (b"\xff\xff\xff", b"\x0a\x7f", b"\x0a\x02\xff\xfe"):
@@ -298,6 +301,7 @@ def test_wrong_state(host, sandbox):
     assert sandbox.status().state == "SANDBOX_NOTREADY"
 
 
+@alone
 def test_many_waits(pod):
     waits = [pod.api.begin("WaitSandbox", sandbox_id=pod.id) for _ in range(200)]
     pod.api.PingSandbox(sandbox_id=pod.id)

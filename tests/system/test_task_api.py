@@ -25,6 +25,7 @@ from ttrpc import (ALREADY_EXISTS, FAILED_PRECONDITION, INTERNAL, INVALID_ARGUME
 
 GO_ZERO_TIME = -62135596800
 ours = pytest.mark.ours
+alone = pytest.mark.alone
 METHODS = ["State", "Create", "Start", "Delete", "Pids", "Pause", "Resume", "Checkpoint", "Kill", "Exec",
            "ResizePty", "CloseIO", "Update", "Wait", "Stats", "Connect", "Shutdown"]
 
@@ -121,7 +122,7 @@ def test_create_that_fails(host, place, what):
     assert not any(str(box.bundle) in line for line in watch.mounts())
     box.task.refuses("Delete", NOT_FOUND, id=box.id)
     box.shutdown()
-    watch.eventually(lambda: not os.path.exists(ttrpc.unix_path(box.address)))
+    watch.eventually(lambda: host.shared or not os.path.exists(ttrpc.unix_path(box.address)))
     assert not host.server.of(box.id, "/tasks/start")
 
 
@@ -167,6 +168,7 @@ def test_create_twice(host, box):
     assert box.status() == RUNNING and box.sh("echo there")[1] == b"there\n"
 
 
+@alone
 @ours("checkpoints are made with criu")
 def test_checkpoints_are_not_made(host, place):
     box = host.make(config("sleep", "1000"))
@@ -180,6 +182,7 @@ def test_checkpoints_are_not_made(host, place):
 # Every method
 
 
+@alone
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in ("Create", "Connect", "Shutdown")])
 def test_unknown_container(host, box, method):
     codes = (NOT_FOUND, UNIMPLEMENTED) if method == "Checkpoint" else (NOT_FOUND,)
@@ -188,6 +191,7 @@ def test_unknown_container(host, box, method):
     box.task.refuses(method, *codes, id="nobody", **fields.get(method, {}))
 
 
+@alone
 @pytest.mark.parametrize("method", ["State", "Start", "Delete", "Kill", "ResizePty", "CloseIO", "Wait"])
 def test_unknown_exec(host, box, method):
     fields = {"signal": 9} if method == "Kill" else {"stdin": True} if method == "CloseIO" else {}
@@ -195,6 +199,7 @@ def test_unknown_exec(host, box, method):
     box.task.refuses(method, *codes, id=box.id, exec_id="nobody", **fields)
 
 
+@alone
 @pytest.mark.parametrize("payload", [b"\xff\xff\xff\xff", b"\x0a\x7f", b"\x08\x01", b"\x0a\x02\xff\xfe"],
                          ids=["tag", "short", "wire type", "UTF-8"])
 def test_garbage(host, box, payload):
@@ -212,6 +217,7 @@ def test_garbage(host, box, payload):
     assert box.status() == RUNNING
 
 
+@alone
 def test_unknown_fields_are_skipped(box):
     payload = box.task.methods["State"][0](id=box.id).SerializeToString()
     payload += b"\x9a\x06\x03abc" + b"\x98\x06\x07" + b"\x9d\x06abcd" + b"\x99\x06abcdefgh"
@@ -219,6 +225,7 @@ def test_unknown_fields_are_skipped(box):
     assert box.task.methods["State"][1].FromString(reply).id == box.id
 
 
+@alone
 @ours("it trusts containerd's names")
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "x" * 5000, "a b", "\n"],
                          ids=["empty", "up", "path", "long", "space", "line"])
@@ -286,6 +293,7 @@ def test_unstarted_exec_when_the_container_ends(box):
     assert box.task.is_done(waiting, 5)
 
 
+@alone
 @pytest.mark.parametrize("value", [b"", b"{", b"[]", b"{}", b'{"args": [], "cwd": "/"}',
                                    b'{"args": ["true"], "cwd": 7}'])
 def test_exec_of_no_process(host, box, value):
@@ -305,6 +313,7 @@ VECTOR = bytes.fromhex("00000055000000010100 0a17") + b"containerd.task.v2.Task"
     bytes.fromhex("1207") + b"default"
 
 
+@alone
 def test_bytes_of_a_request(host, box):
     """As in the specification: Connect("c1") with 2 s; one byte after the other, too."""
     assert len(VECTOR) == 95
@@ -316,6 +325,7 @@ def test_bytes_of_a_request(host, box):
             assert reply.shim_pid == host.shim_pid(box)
 
 
+@alone
 def test_two_versions_of_the_service(host, box):
     versions = (2,) if host.is_runc else (2, 3)
     for version in versions:
@@ -323,6 +333,7 @@ def test_two_versions_of_the_service(host, box):
             assert task_service(client, version).State(id=box.id).status == RUNNING
 
 
+@alone
 @pytest.mark.parametrize("service, method", [
     ("containerd.task.v1.Task", "State"), ("containerd.task.v2.Task", "Fly"), ("", ""), ("x" * 100000, "y"),
     ("containerd.task.v2.Task", ""), ("containerd.services.streaming.v1.Streaming", "Stream")],
@@ -334,6 +345,7 @@ def test_unknown_methods(box, service, method):
     assert box.status() == RUNNING
 
 
+@alone
 @ours("it knows no sandboxes")
 def test_sandbox_service_is_there(box):
     """Of a shim that was started without them: whatever it says, it says something."""
@@ -350,6 +362,7 @@ def alive(box):
     assert time.monotonic() - began < watch.PATIENCE
 
 
+@alone
 def test_frame_that_is_too_large(box):
     """Its stream is refused, what follows on the connection is answered."""
     client = box.task.client
@@ -365,6 +378,7 @@ def test_frame_that_is_too_large(box):
         assert box.status() == RUNNING
 
 
+@alone
 def test_largest_frame(host, box):
     client = box.task.client
     request = client.request(box.task.name, "State", b"")
@@ -389,6 +403,7 @@ def varint(value):
     return said + bytes([value])
 
 
+@alone
 @pytest.mark.parametrize("data", [
     b"\0", b"\0" * 9, ttrpc.frame(1, 1, b"", length=100), ttrpc.frame(1, 1, b"\x0a\x17cont", length=90),
     ttrpc.frame(1, 1, b"", length=5 << 20) + b"x" * 100000, b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 1000],
@@ -405,6 +420,7 @@ def test_half_a_frame_and_the_end(host, box, data):
         watch.eventually(lambda: len(watch.fds(host.shim_pid(box))) <= before)
 
 
+@alone
 def test_wrong_streams(host, box):
     """Even ones, and those that are not above the last one."""
     with ttrpc.Client(box.address, host.namespace) as client:
@@ -425,6 +441,7 @@ def test_wrong_streams(host, box):
         assert client.answer(11)
 
 
+@alone
 @ours("it closes the connection")
 @pytest.mark.parametrize("kind", [0, 2, 3, 4, 255])
 def test_other_kinds_of_frames(host, box, kind):
@@ -435,6 +452,7 @@ def test_other_kinds_of_frames(host, box, kind):
         assert task_service(client).State(id=box.id).status == RUNNING
 
 
+@alone
 @ours("a Request that is none ends its connection")
 def test_request_that_is_none(box):
     client = box.task.client
@@ -447,6 +465,7 @@ def test_request_that_is_none(box):
     assert box.status() == RUNNING
 
 
+@alone
 def test_many_requests_at_once(box):
     """In one write; what takes time does not hold up the others."""
     waiting = box.task.begin("Wait", id=box.id)
@@ -463,6 +482,7 @@ def test_many_requests_at_once(box):
     assert not task.is_done(waiting)
 
 
+@alone
 def test_thousand_parked_waits(host, box):
     """On two connections, one of which is given up."""
     pid = host.shim_pid(box)
@@ -479,6 +499,7 @@ def test_thousand_parked_waits(host, box):
     assert all(box.task.finish(wait).exit_status == 137 for wait in waits)
 
 
+@alone
 def test_client_that_does_not_read(host, box):
     """It holds up nobody else, and gets what it asked for if it reads at last."""
     lazy = host.connect(box.address)
@@ -500,6 +521,7 @@ def test_client_that_does_not_read(host, box):
     alive(box)
 
 
+@alone
 def test_timeout_of_a_request(box):
     """After it nobody waits any more: an answer is as good as none."""
     client = box.task.client
@@ -513,6 +535,7 @@ def test_timeout_of_a_request(box):
         assert refused.value.code in (ttrpc.DEADLINE_EXCEEDED, ttrpc.CANCELED)
 
 
+@alone
 def test_connections_come_and_go(host, box):
     """None of them is the container's life."""
     before = len(watch.fds(host.shim_pid(box)))
@@ -529,6 +552,7 @@ def test_connections_come_and_go(host, box):
     watch.eventually(lambda: len(watch.fds(host.shim_pid(box))) <= before + 1)
 
 
+@alone
 @ours("its requests end with the connection")
 def test_create_goes_on_when_the_connection_ends(host):
     box = host.make(config("sleep", "1000"))
@@ -548,6 +572,7 @@ def test_create_goes_on_when_the_connection_ends(host):
     assert box.start().sh("echo here")[1] == b"here\n"
 
 
+@alone
 def test_socket(host, box):
     """Its name can be recomputed, and nobody else may use it."""
     path = ttrpc.unix_path(box.address)
@@ -729,6 +754,7 @@ def test_update(host, box):
         box.task.refuses("Update", INVALID_ARGUMENT, id=box.id)
 
 
+@alone
 def test_connect(host, box):
     reply = box.task.Connect(id=box.id)
     assert reply.task_pid == box.pid and watch.stat(reply.shim_pid)
@@ -962,6 +988,7 @@ def test_logger(host, place):
     assert lines[-2:] == ["out", "err"]
 
 
+@alone
 @ours("it waits for ever, or does not see it")
 @pytest.mark.parametrize("uri", ["moon://x", "binary:///nonexistent/logger", "/nonexistent/fifo", "fifo://",
                                  "binary://", "file://", "/", "relative"])
@@ -1031,6 +1058,7 @@ def test_exit_of_the_container_is_the_last(host, box):
     assert host.server.topics(box.id) == topics
 
 
+@alone
 @ours("such a command fails at its first refusal")
 def test_events_are_sent_again(host):
     """What containerd could not take is sent once more, nothing overtakes it."""
@@ -1042,6 +1070,7 @@ def test_events_are_sent_again(host):
     assert host.server.topics(box.id) == ["create", "start", "exit", "delete"]
 
 
+@alone
 def test_events_while_containerd_is_away(host, box):
     host.server.close_socket()
     os.unlink(host.server.path)
@@ -1058,6 +1087,7 @@ echo "$@" >>%s/words
 """
 
 
+@alone
 @ours("it knows one way only")
 def test_events_by_a_program(host, place):
     """Where there is no ttrpc address, containerd's program takes them, one each."""
@@ -1084,6 +1114,7 @@ def words_of(folder):
     return path.read_text().splitlines() if path.exists() else []
 
 
+@alone
 @ours("its events need an address")
 def test_no_way_for_events(host):
     """Neither address nor program, as CRI-O has it."""
@@ -1214,6 +1245,7 @@ def test_shim_tells_its_state(host, box):
 # The log
 
 
+@alone
 @ours("it waits for a reader")
 @pytest.mark.parametrize("state", ["full", "none", "no reader", "closed"])
 def test_log_that_nobody_reads(host, state):

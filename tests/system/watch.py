@@ -18,7 +18,7 @@ CGROUPS = pathlib.Path("/sys/fs/cgroup")
 PATIENCE = 1                    # how much longer everything may take: emulated CPUs are slow
 statuses = {}                   # pid -> exit status of adopted processes that we reaped
 _owned = {}                     # pid -> the Popen object that waits for it
-_kept = set()                   # adopted processes that are not the test's
+_kept = {}                      # adopted processes that are not the test's, by what they belong to
 
 
 def become_subreaper():
@@ -32,15 +32,14 @@ def own(popen):
     return popen
 
 
-def keep(pids):
+def keep(pids, owner="VM"):
     """These are there before and after a test: a VM that tests share."""
-    _kept.clear()
-    _kept.update(pids)
+    _kept[owner] = set(pids)
 
 
 def kept():
     """With what they have started."""
-    return {pid for each in _kept for pid in (each, *descendants(each))}
+    return {pid for pids in _kept.values() for each in pids for pid in (each, *descendants(each))}
 
 
 def is_owned(pid):
@@ -110,7 +109,8 @@ def reap():
 def adopted():
     """Living processes that came to us because their parent is gone."""
     reap()
-    return [pid for pid in children(os.getpid()) if not is_owned(pid) and pid not in _kept]
+    kept_ones = set().union(*_kept.values())
+    return [pid for pid in children(os.getpid()) if not is_owned(pid) and pid not in kept_ones]
 
 
 def eventually(condition, timeout=5, what="it"):
