@@ -273,6 +273,9 @@ class Containerd:
         """Whether containers are put into one VM, from now on."""
         self.group = None
         if wanted:
+            if self.base and self.state(self.base) != "RUNNING":
+                self.remove(self.base)          # a test has broken it
+                self.base = None
             if not self.base:
                 self.base = f"{self.namespace}-base"
                 self.background(self.base, "sleep", "100000", timeout=60)

@@ -20,7 +20,7 @@ import container
 import proto
 import ttrpc
 import watch
-from hvrun import HVAGENT, HVRUN, Hvrun, find
+from hvrun import BUILD, HVAGENT, HVRUN, Hvrun, find
 from ttrpc import EventServer, Refused
 
 SHIMS = {"hvrun": find("containerd-shim-hvrun-v1"), "runc": "/usr/bin/containerd-shim-runc-v2"}
@@ -78,6 +78,7 @@ def environment(kind, driver, folder):
     made = dict(os.environ, HVRUN_AGENT=HVAGENT,
                 PATH=f"{os.path.dirname(SHIMS[kind])}:{os.path.dirname(HVRUN)}:{os.environ['PATH']}")
     if driver != "local":
+        made.setdefault("HVRUN_GUEST", str(BUILD / "guest"))
         config = folder / "hvrun.json"
         config.write_text(json.dumps({"partition": driver}))
         made["HVRUN_CONFIG"] = str(config)
@@ -89,11 +90,16 @@ def state_root(namespace):
     return pathlib.Path("/run/containerd/hvrun") / namespace
 
 
+def kept_in(root):
+    """What there is of containers in hvrun's state."""
+    expected = {"containers", "partitions", "lock", "kvm"}
+    return [str(path) for path in root.rglob("*") if path.name not in expected]
+
+
 def left_of(namespace):
     """Removes what a namespace leaves for the next container of the same; what should not be there."""
     root = state_root(namespace)
-    expected = {"containers", "partitions", "lock", "kvm"}
-    left = [str(path) for path in root.rglob("*") if path.name not in expected]
+    left = kept_in(root)
     for path in (root, pathlib.Path("/run/containerd/runc") / namespace):
         shutil.rmtree(path, ignore_errors=True)
     return left

@@ -420,9 +420,11 @@ def test_wrong_configuration(ctr, place, content, text):
 
 @ours("it has other options")
 def test_configuration(ctr, place):
+    """It is stronger than that of the environment."""
     path = place.path / "right.json"
-    path.write_text(json.dumps({"partition": ctr.driver}))
-    assert ctr.run(ctr.new_id(), "echo", "hi", options=("--runtime-config-path", path)).stdout == "hi\n"
+    path.write_text(json.dumps({"partition": "local"}))
+    said = ctr.run(ctr.new_id(), "uname", "-r", options=("--runtime-config-path", path)).stdout
+    assert said.strip() == os.uname().release
 
 
 @alone
@@ -545,7 +547,7 @@ def test_machine_killed(ctr, box):
     """Its containers have ended with it, and can be removed and started again."""
     execs = ctr.popen(*ctr.exec_words(box, "sleep", "1000"))
     watch.eventually(lambda: len(ctr.ctr("tasks", "ps", box).stdout.splitlines()) >= 3)
-    record = next(iter(ctr.state_root.glob("partitions/*/sandbox.json")))
+    record = ctr.state_root / "partitions" / box / "sandbox.json"
     os.kill(json.loads(record.read_text())["AgentPid"], signal.SIGKILL)
     ctr.wait_state(box, "STOPPED", 10)
     said = execs.communicate(timeout=10 * watch.PATIENCE)

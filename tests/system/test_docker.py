@@ -193,8 +193,8 @@ def docker(daemon, place):
     print(daemon.log[sizes[0]:][-6000:], daemon.docker_log[sizes[1]:][-6000:])
     left = daemon.remove_all()
     watch.eventually(lambda: not daemon.leftovers(), 5, f"end of {daemon.leftovers()}")
-    watch.eventually(lambda: not any(path.is_file() for path in daemon.state_root.rglob("*")) or
-                     daemon.kind == "runc", 5, "end of hvrun's state")
+    watch.eventually(lambda: daemon.kind == "runc" or not shimclient.kept_in(daemon.state_root), 5,
+                     "end of hvrun's state")
     for path in sorted(watch.cgroups(place.token), key=len, reverse=True):
         if path.endswith(place.token):
             os.rmdir(path)
