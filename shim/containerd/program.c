@@ -93,7 +93,8 @@ static void on_exec_started(struct program *program, const struct control_reply 
 	struct member *member = program->member;
 
 	take_number(program, reply->pid);
-	program->host_pid = front_pid(member->front, reply->host_pid);
+	/* Docker takes an exit with the container's pid for the container's. */
+	program->host_pid = reply->host_pid ? reply->host_pid : (uint32_t)getpid();
 	publish_start(program);
 	program_answer_start(program);
 	program_watch(program);
