@@ -304,7 +304,7 @@ class EventServer(threading.Thread):
         if self.refuse:
             self.refuse -= 1
             status = messages.Response(status=messages.Status(code=UNAVAILABLE, message="not now"))
-            return connection.sendall(frame(RESPONSE, stream, status.SerializeToString()))
+            return self.reply(connection, stream, status.SerializeToString())
         if not self.answers:
             return None
         events = proto.load("events")
@@ -318,7 +318,15 @@ class EventServer(threading.Thread):
             event = getattr(events, kind).FromString(envelope.event.value)
             self.events.append(Event(envelope.topic, event, envelope.namespace, time.monotonic(),
                                      envelope.event.type_url))
-        return connection.sendall(frame(RESPONSE, stream))
+        return self.reply(connection, stream)
+
+    @staticmethod
+    def reply(connection, stream, payload=b""):
+        """Unless the shim is gone by now."""
+        try:
+            connection.sendall(frame(RESPONSE, stream, payload))
+        except OSError:
+            pass
 
     def of(self, cid, topic=""):
         """Those of a container."""
