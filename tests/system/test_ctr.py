@@ -144,9 +144,8 @@ def test_exec_with_input(ctr, box):
 
 def test_exec_with_a_terminal(ctr, box, terminal):
     terminal.size(20, 70)
-    on_terminal(ctr, terminal, *ctr.exec_words(box, "sh", "-c", f"read x; {SIZE}; echo got $x; "
-                                               "trap 'stty size' WINCH; echo on; while :; do sleep 0.02; done",
-                                               options=("-t",)))
+    script = f"read x; {SIZE}; echo got $x; trap 'stty size' WINCH; echo on; while :; do sleep 0.02; done"
+    on_terminal(ctr, terminal, *ctr.exec_words(box, "sh", "-c", script, options=("-t",)))
     time.sleep(0.1)
     terminal.type(b"word\r")
     terminal.expect(b"20 70\r")
