@@ -274,7 +274,11 @@ void container_delete_step(struct container *container)
 		process_gone(init, 0);
 		return;
 	}
-	if (send_delete(container, &fault) < 0) {
+	int r = send_delete(container, &fault);
+	/* The connection is breaking; what becomes of the agent leads here again. */
+	if (r == -EPIPE || r == -ECONNRESET)
+		return;
+	if (r < 0) {
 		container->deleting = NULL;
 		container_deletions_answer(request, &fault);
 	}

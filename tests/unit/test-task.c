@@ -1209,6 +1209,28 @@ static void test_partition_dies_in_deletion(void **state)
 	close_callers(&running.callers);
 }
 
+/* It is known already that the connection breaks, and not yet why. */
+static void test_connection_breaks_before_deletion(void **state)
+{
+	struct fixture *fixture = *state;
+	struct fault fault = FAULT_NULL;
+	struct callers callers = make_callers();
+	struct container *container = create(fixture, "c", &callers, NULL, false);
+	struct asker deleter;
+
+	channel_fail(&fixture->task.bridge->channel, -ECONNRESET);
+	fresh(&deleter);
+	assert_int_equal(task_delete(container, true, &deleter.request, &fault), 0);
+	assert_int_equal(deleter.answers, 0);
+	fake_spin(agent_of(fixture));
+	assert_int_equal(fixture->agent.lost, 1);
+	task_died(&fixture->task, "the agent was killed by signal 9");
+	assert_int_equal(deleter.answers, 1);
+	assert_false(deleter.failed);
+	assert_null(fixture->task.containers);
+	close_callers(&callers);
+}
+
 static void modified(struct fixture *fixture)
 {
 	uint64_t call = fake_expect(agent_of(fixture), MESSAGE_MODIFY_SETTINGS);
@@ -1958,6 +1980,7 @@ int main(void)
 		TEST(test_delete_refused),
 		TEST(test_partition_dies),
 		TEST(test_partition_dies_in_deletion),
+		TEST(test_connection_breaks_before_deletion),
 		TEST(test_delete_with_image),
 		TEST(test_partition_dies_with_image),
 		TEST(test_delete_all),
