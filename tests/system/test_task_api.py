@@ -19,7 +19,7 @@ import ttrpc
 import watch
 from container import config, mount, sh
 from shimclient import (CREATED, PAUSED, PROCESS, RESOURCES, RUNNING, STOPPED, Refused, Stdio,
-                        left_of, socket_of, task_service)
+                        kept_in, left_of, socket_of, task_service)
 from ttrpc import (ALREADY_EXISTS, FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT, NOT_FOUND,
                    RESOURCE_EXHAUSTED, UNIMPLEMENTED)
 
@@ -131,6 +131,22 @@ def test_create_that_fails(host, place, what):
     box.shutdown()
     watch.eventually(lambda: host.shared or not os.path.exists(ttrpc.unix_path(box.address)))
     assert not host.server.of(box.id, "/tasks/start")
+
+
+@alone
+@ours("it starts nothing that could be missing")
+def test_start_without_a_guest(host, place):
+    """One line for containerd's client, which calls no `delete` then: nothing may be left."""
+    path = place.path / "vm.json"
+    path.write_text(json.dumps({"partition": "qemu"}))
+    box = host.make_stopped(config("true"))
+    host.make_log(box.bundle)
+    result = host.call(box.bundle, box.id, "start",
+                       env={"HVRUN_CONFIG": str(path), "HVRUN_GUEST": "/nonexistent"})
+    said = result.stdout.decode()
+    assert result.returncode and "/nonexistent" in said and said.count("\n") == 1, said
+    assert not watch.adopted() and not kept_in(host.state_root)
+    assert not os.path.exists(socket_of(host.grpc, host.namespace, box.id))
 
 
 @pytest.mark.parametrize("word, text", [
