@@ -465,7 +465,7 @@ def test_containerd_restarts(own_containerd, place, number):
     daemon.start()
     found = daemon.tasks()
     assert found[with_file] == (pids[with_file], "RUNNING") and found[with_fifo][1] == "RUNNING"
-    assert found[ends][1] == "STOPPED"
+    daemon.wait_state(ends, "STOPPED")
     for cid in (with_file, with_fifo):
         assert daemon.sh(cid, "echo there").stdout == "there\n"
     assert daemon.sh(with_file, "exit 9", status=9)
