@@ -483,7 +483,7 @@ def test_new_container_of_the_id_is_left_alone(hv, rootfs):
         hv.run("delete", "--force", cid)
         hv.run("run", "-d", "--bundle", bundle, cid)
         os.kill(run.pid, signal.SIGCONT)
-        assert run.wait(5) == 137
+        assert run.wait(5 * watch.PATIENCE) == 137
         assert hv.status(cid) == "running"
         hv.run("delete", "--force", cid)
 
