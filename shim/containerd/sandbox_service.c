@@ -60,8 +60,7 @@ static int take_properties(struct front *front,
 	Runtime__V1__PodSandboxConfig *config = NULL;
 
 	if (any_is(wanted->options, type->name)) {
-		const ProtobufCBinaryData *value = &wanted->options->value;
-		config = (void *)protobuf_c_message_unpack(type, NULL, value->len, value->data);
+		config = (void *)unpack_message(type, &wanted->options->value);
 		if (!config)
 			return fault_set(fault, -EINVAL, HRESULT_INVALID_ARGUMENT,
 			                 "sandbox \"%s\": %s cannot be read", wanted->sandbox_id,
