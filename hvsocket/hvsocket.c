@@ -27,9 +27,16 @@ static const struct transport *const transports[] = {
 	[HV_SCHEME_UNIX] = &transport_unix,
 };
 
+/* What all carriers of a hyperv address have; the identity of the weakest. */
+static const struct hv_capabilities hyperv_capabilities = {
+	.peer_identity = HV_IDENTITY_CREDENTIALS,
+	.write_hint = 65536,
+};
+
 const struct hv_capabilities *hv_capabilities(enum hv_scheme scheme)
 {
-	return &transports[scheme]->capabilities;
+	return scheme == HV_SCHEME_HYPERV ? &hyperv_capabilities
+	                                  : &transports[scheme]->capabilities;
 }
 
 int hv_map_hyperv(struct hv_endpoint *endpoint, bool listening, const struct hv_children *children)
@@ -71,8 +78,8 @@ int hv_map_hyperv(struct hv_endpoint *endpoint, bool listening, const struct hv_
 static int check_service(const struct hv_endpoint *endpoint)
 {
 	const struct transport *transport = transports[endpoint->scheme];
-	bool service = endpoint->has_service && transport->capabilities.service_guid;
-	return transport->needs_port && !endpoint->has_port && !service ? -EADDRNOTAVAIL : 0;
+	bool named = endpoint->has_service && transport->names_services;
+	return transport->needs_service && !endpoint->has_port && !named ? -EADDRNOTAVAIL : 0;
 }
 
 /* Whom a listener expects that was not told so by a hyperv address. */

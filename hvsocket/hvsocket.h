@@ -58,24 +58,49 @@ void hv_children_remove(struct hv_children *children, struct hv_child *child);
 /* NULL where there is no such row. */
 struct hv_child *hv_children_find(const struct hv_children *children, const struct hv_guid *vm);
 
+/* A service outside the vsock template, and the port that stands for it where there are but ports. */
+struct hv_service {
+	struct hv_guid guid;
+	uint32_t port;
+	struct hv_service *next;
+};
+
 /* What a machine is; filled in once by hv_machine_probe(), by hand in tests. */
 struct hv_machine {
 	bool is_guest;          /* a guest-to-host transport exists */
 	bool has_loopback;      /* vsock_loopback is loaded */
 	uint32_t cid;           /* our own CID, VMADDR_CID_ANY if unknown */
 	const struct hv_children *children; /* whom we can dial by GUID; borrowed, may be NULL */
+	const struct hv_service *services;  /* borrowed, may be NULL */
+	bool in_container;      /* PARENT is whoever hosts the container, not the VM's host */
+	bool has_vsock;         /* the family exists and may be used */
 };
 /* Asks /dev/vsock for the CID and bind(2) for the transports; never connects. */
 void hv_machine_probe(struct hv_machine *ret);
+
+/* What is known of a peer besides what it says itself. */
+enum hv_identity {
+	HV_IDENTITY_NONE,
+	HV_IDENTITY_CREDENTIALS, /* uid and pid: a process of this machine */
+	HV_IDENTITY_CID,
+	HV_IDENTITY_VM,          /* its GUID, from the kernel */
+};
 
 /* Who came in: labelled as Windows would. */
 struct hv_peer {
 	enum hv_vm_kind kind;   /* LOOPBACK, PARENT, ONE (a child), or ANY = unknown */
 	struct hv_address address;
-	uint32_t cid;           /* vsock */
-	uid_t uid;              /* unix */
-	pid_t pid;              /* unix; 0 if unknown */
+	uint32_t cid;           /* HV_IDENTITY_CID */
+	uid_t uid;              /* HV_IDENTITY_CREDENTIALS */
+	pid_t pid;              /* the same; 0 if unknown */
+	enum hv_identity identity;
 };
+/*
+ * As Windows would show it, one form on all systems: the kind, and behind it {VmId, ServiceId};
+ * then " (CID 2, port 19000)" or " (uid 0, pid 17)" where that is known. As snprintf(3).
+ */
+int hv_peer_format(const struct hv_peer *peer, char *text, size_t size);
+#define HV_PEER_TEXT 160 /* room for all of it */
 
 /*
  * May this peer come in to who listens for address.vm? The one place of the rules; pure, so that
@@ -143,12 +168,21 @@ struct hv_handshake {
 };
 int hv_handshake(int fd, const struct hv_endpoint *endpoint, struct hv_handshake *state);
 
-/* What the transport can do; upper layers choose by it (half-close or framed end of stream). */
+/* What a carrier can do; upper layers choose by it (half-close or framed end of stream). */
 struct hv_capabilities {
-	bool half_close;        /* shutdown(SHUT_WR) reaches the peer */
-	bool peer_identity;
+	bool half_close;        /* shutdown(SHUT_WR) reaches the peer, and the way back stays open */
+	bool end_is_safe;       /* what was written before close(2) arrives */
+	bool refuses_fast;      /* nobody listens: told at once, not by a timeout */
+	bool peek;              /* MSG_PEEK */
+	bool survives_suspend;  /* a pause of the VM */
 	bool service_guid;      /* services outside the vsock template */
+	enum hv_identity peer_identity;
+	uint32_t write_hint;    /* bytes of one write that the carrier takes well */
 };
+/*
+ * What every carrier of the scheme is sure to have, whatever stands at the other end. What one
+ * connection has beyond that depends on the VMM and its version, and only trying tells.
+ */
 const struct hv_capabilities *hv_capabilities(enum hv_scheme scheme);
 
 int hv_shutdown(int fd, int how);

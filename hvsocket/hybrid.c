@@ -197,11 +197,16 @@ int hv_handshake(int fd, const struct hv_endpoint *endpoint, struct hv_handshake
 
 const struct transport transport_hybrid = {
 	/*
-	 * OpenVMM passes a half-close on, and Cloud Hypervisor since 2026; nothing tells which it
-	 * is.
+	 * OpenVMM passes a half-close on, and Cloud Hypervisor since 2026; only OpenVMM knows GUIDs.
+	 * Nothing tells which it is. Of a VM that is paused some connections hang for ever.
 	 */
-	.capabilities = { .half_close = false, .peer_identity = true, .service_guid = true },
-	.needs_port = true,
+	.capabilities = {
+		.peek = true,
+		.peer_identity = HV_IDENTITY_CREDENTIALS,
+		.write_hint = 65536,
+	},
+	.needs_service = true,
+	.names_services = true,
 	.listen = hybrid_listen,
 	.label = hybrid_label,
 	.unlisten = hybrid_unlisten,

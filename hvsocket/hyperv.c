@@ -59,7 +59,16 @@ static const struct hyperv_family real_family = {
 const struct hyperv_family *hyperv_family = &real_family;
 
 static const struct hv_capabilities capabilities[] = {
-	[HV_SCHEME_HYPERV] = { .half_close = true, .peer_identity = true, .service_guid = true },
+	/*
+	 * What depends on the other end: a Linux guest is silent where nobody listens and drops at
+	 * its close what we have not read. A pause is survived from Windows 10 1709 on only.
+	 */
+	[HV_SCHEME_HYPERV] = {
+		.half_close = true,
+		.service_guid = true,
+		.peer_identity = HV_IDENTITY_VM,
+		.write_hint = 65536,
+	},
 	[HV_SCHEME_VSOCK] = { 0 },
 	[HV_SCHEME_HYBRID] = { 0 },
 	[HV_SCHEME_UNIX] = { 0 },
@@ -183,7 +192,11 @@ void hyperv_label(const struct hv_address *local, const struct hv_address *remot
                   struct hv_peer *ret)
 {
 	enum hv_vm_kind here = hv_vm_kind(&local->vm), there = hv_vm_kind(&remote->vm);
-	*ret = (struct hv_peer){ .kind = HV_VM_ANY, .address.service = remote->service };
+	*ret = (struct hv_peer){
+		.kind = HV_VM_ANY,
+		.address.service = remote->service,
+		.identity = HV_IDENTITY_VM,
+	};
 	if (here == HV_VM_ONE || here == HV_VM_PARENT || here == HV_VM_SILOHOST) {
 		ret->kind = here;
 		ret->address.vm = local->vm;

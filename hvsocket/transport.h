@@ -12,7 +12,8 @@
 
 struct transport {
 	struct hv_capabilities capabilities;
-	bool needs_port;
+	bool needs_service;
+	bool names_services;    /* has a name for one that is no port */
 	/* Binds and listens: sets fd and owns_path. endpoint.address.vm says who is expected. */
 	int (*listen)(struct hv_listener *listener, const struct hv_machine *machine);
 	/* Who the accepted fd is, after the address that accept(2) gave. */

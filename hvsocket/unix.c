@@ -181,6 +181,7 @@ int unix_label(int fd, struct hv_peer *ret)
 		.address.vm = ours ? hv_guid_loopback : hv_guid_zero,
 		.uid = creds.uid,
 		.pid = creds.pid,
+		.identity = HV_IDENTITY_CREDENTIALS,
 	};
 	return 0;
 }
@@ -220,7 +221,15 @@ static int connect_unix(const struct hv_endpoint *endpoint, const struct hv_mach
 }
 
 const struct transport transport_unix = {
-	.capabilities = { .half_close = true, .peer_identity = true, .service_guid = false },
+	.capabilities = {
+		.half_close = true,
+		.end_is_safe = true,
+		.refuses_fast = true,
+		.peek = true,
+		.survives_suspend = true, /* there is no VM in between */
+		.peer_identity = HV_IDENTITY_CREDENTIALS,
+		.write_hint = 65536,
+	},
 	.listen = listen_unix,
 	.label = label_unix,
 	.unlisten = unlisten_unix,

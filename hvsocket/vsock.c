@@ -108,7 +108,11 @@ static int vsock_listen(struct hv_listener *listener, const struct hv_machine *m
 void vsock_label(const struct sockaddr_vm *from, bool is_guest, const struct hv_children *children,
                  struct hv_peer *ret)
 {
-	*ret = (struct hv_peer){ .kind = HV_VM_ANY, .cid = from->svm_cid };
+	*ret = (struct hv_peer){
+		.kind = HV_VM_ANY,
+		.cid = from->svm_cid,
+		.identity = HV_IDENTITY_CID,
+	};
 	ret->address.service = hv_guid_from_port(from->svm_port);
 	const struct hv_child *child = hv_children_find_cid(children, from->svm_cid);
 	if (from->svm_cid == VMADDR_CID_LOCAL) {
@@ -158,11 +162,12 @@ static int vsock_connect(const struct hv_endpoint *endpoint, const struct hv_mac
 
 const struct transport transport_vsock = {
 	/*
-	 * A guest cannot see what its VMM makes of a half-close: vhost and hv_sock pass it on,
-	 * Firecracker and vhost-device-vsock do not.
+	 * A guest cannot see what stands behind its CID 2. Firecracker and vhost-device-vsock know
+	 * no half-close; hv_sock drops what the host has not read 8 s after the close, has no
+	 * MSG_PEEK and lets a connection to nobody run into its timeout.
 	 */
-	.capabilities = { .half_close = false, .peer_identity = true, .service_guid = false },
-	.needs_port = true,
+	.capabilities = { .peer_identity = HV_IDENTITY_CID, .write_hint = 65536 },
+	.needs_service = true,
 	.listen = vsock_listen,
 	.label = label,
 	.connect = vsock_connect,

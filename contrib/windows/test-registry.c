@@ -77,7 +77,7 @@ static int clean(void **state)
 static void test_register(void **state)
 {
 	struct hv_guid id = guid(OURS);
-	struct hv_service service;
+	struct hv_registered service;
 	(void)state;
 	assert_int_equal(registry_system.read(&id, &service), -ENOENT);
 	assert_int_equal(run("unregister", OURS, NULL), -ENOENT);
@@ -98,7 +98,7 @@ static void test_register(void **state)
 static void test_theirs(void **state)
 {
 	struct hv_guid id = guid(THEIRS);
-	struct hv_service service;
+	struct hv_registered service;
 	HKEY key;
 	(void)state;
 	assert_int_equal(RegCreateKeyExW(HKEY_LOCAL_MACHINE, BRANCH THEIRS_KEY, 0, NULL, 0,
@@ -127,7 +127,7 @@ static void test_theirs(void **state)
 static void test_enumerate(void **state)
 {
 	struct hv_guid ours = guid(OURS), theirs = guid(THEIRS);
-	struct hv_service service;
+	struct hv_registered service;
 	unsigned seen = 0, odd = 0;
 	HKEY key;
 	int r;

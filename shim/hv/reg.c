@@ -84,7 +84,7 @@ void reg_begin(const struct reg *reg)
 	put(reg, "Windows Registry Editor Version 5.00" END END);
 }
 
-void reg_service(const struct reg *reg, const struct hv_service *service)
+void reg_service(const struct reg *reg, const struct hv_registered *service)
 {
 	put_key(reg, "[", &service->id);
 	if (service->name[0])

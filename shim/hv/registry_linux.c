@@ -4,7 +4,7 @@
 
 #include "shim/hv/service.h"
 
-static int read_service(const struct hv_guid *id, struct hv_service *ret)
+static int read_service(const struct hv_guid *id, struct hv_registered *ret)
 {
 	for (unsigned i = 0; hv_builtin_at(i, ret) >= 0; i++) {
 		if (hv_guid_equal(&ret->id, id))

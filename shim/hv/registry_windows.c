@@ -76,7 +76,7 @@ static void read_text(HKEY key, const wchar_t *name, char text[static HV_SERVICE
 		*c = (unsigned char)*c < ' ' || *c == 0x7f ? '?' : *c;
 }
 
-static int read_service(const struct hv_guid *id, struct hv_service *ret)
+static int read_service(const struct hv_guid *id, struct hv_registered *ret)
 {
 	cleanup_key HKEY services = NULL, key = NULL;
 	wchar_t name[HV_GUID_TEXT];
@@ -88,14 +88,14 @@ static int read_service(const struct hv_guid *id, struct hv_service *ret)
 	r = to_errno(RegOpenKeyExW(services, name, 0, KEY_READ | KEY_WOW64_64KEY, &key));
 	if (r < 0)
 		return r;
-	*ret = (struct hv_service){ .id = *id };
+	*ret = (struct hv_registered){ .id = *id };
 	read_text(key, element_name, ret->name);
 	read_text(key, WIDE(HV_SERVICE_TAG), tag);
 	ret->ours = strcmp(tag, HV_SERVICE_TAG_TEXT) == 0;
 	return 0;
 }
 
-static int service_at(unsigned index, struct hv_service *ret)
+static int service_at(unsigned index, struct hv_registered *ret)
 {
 	cleanup_key HKEY services = NULL;
 	wchar_t wide[WIDE_NAME];
@@ -123,7 +123,7 @@ static int write_text(HKEY key, const wchar_t *name, const char *text)
 	                               (DWORD)((size_t)length * sizeof(*wide))));
 }
 
-static int write_service(const struct hv_service *service)
+static int write_service(const struct hv_registered *service)
 {
 	cleanup_key HKEY services = NULL, key = NULL;
 	wchar_t name[HV_GUID_TEXT];

@@ -33,11 +33,11 @@ static const struct {
 	{ "172dad59-976d-45f2-8b6c-6d1b13f2ac4d", "Guest Compute Service log" },
 };
 
-int hv_builtin_at(unsigned index, struct hv_service *ret)
+int hv_builtin_at(unsigned index, struct hv_registered *ret)
 {
 	if (index >= array_size(builtins) || !builtins[index].everywhere)
 		return -ENOENT;
-	*ret = (struct hv_service){ 0 };
+	*ret = (struct hv_registered){ 0 };
 	memcpy(ret->name, builtins[index].name, strlen(builtins[index].name));
 	return hv_guid_parse(builtins[index].id, &ret->id);
 }
@@ -145,10 +145,10 @@ static int explain(int error, const struct wish *wish, const struct hv_guid *id,
 }
 
 static int put(const struct registry *registry, const struct wish *wish,
-               const struct hv_service *service, FILE *out, struct fault *fault)
+               const struct hv_registered *service, FILE *out, struct fault *fault)
 {
 	char text[HV_GUID_TEXT];
-	struct hv_service there;
+	struct hv_registered there;
 	int r = registry->read(&service->id, &there);
 	if (r < 0 && r != -ENOENT)
 		return explain(r, wish, &service->id, fault);
@@ -164,7 +164,7 @@ static int put(const struct registry *registry, const struct wish *wish,
 	return 0;
 }
 
-static void print_service(FILE *out, const struct hv_service *service)
+static void print_service(FILE *out, const struct hv_registered *service)
 {
 	struct reg reg = { out, !reg_is_plain(service->name) };
 	reg_begin(&reg);
@@ -174,7 +174,7 @@ static void print_service(FILE *out, const struct hv_service *service)
 static int run_register(const struct registry *registry, const struct wish *wish, FILE *out,
                         struct fault *fault)
 {
-	struct hv_service service = { .ours = true };
+	struct hv_registered service = { .ours = true };
 	if (!wish->name || wish->operand)
 		return refuse(fault, wish, "it needs --name NAME, and nothing but options");
 	if (!is_name(wish->name))
@@ -204,7 +204,7 @@ static int run_unregister(const struct registry *registry, const struct wish *wi
                           struct fault *fault)
 {
 	char text[HV_GUID_TEXT];
-	struct hv_service there;
+	struct hv_registered there;
 	struct hv_guid id;
 	int r = parse_operand(wish, &id, fault);
 	if (r >= 0)
@@ -230,13 +230,14 @@ static int run_unregister(const struct registry *registry, const struct wish *wi
 	return r < 0 ? explain(r, wish, &id, fault) : 0;
 }
 
-static const char *registered_by(const struct hv_service *service)
+static const char *registered_by(const struct hv_registered *service)
 {
 	return service->ours ? HV_SERVICE_TAG_TEXT : hv_builtin_name(&service->id) ? "Windows" : "-";
 }
 
 /* The next service from *index on; -ENOENT after the last. Other keys are passed over. */
-static int next_service(const struct registry *registry, unsigned *index, struct hv_service *ret)
+static int next_service(const struct registry *registry, unsigned *index,
+                        struct hv_registered *ret)
 {
 	int r;
 	do
@@ -247,7 +248,7 @@ static int next_service(const struct registry *registry, unsigned *index, struct
 
 static int list_reg(const struct registry *registry, FILE *out)
 {
-	struct hv_service service;
+	struct hv_registered service;
 	struct reg reg = { .out = out };
 	unsigned i = 0;
 	int r;
@@ -262,7 +263,7 @@ static int list_reg(const struct registry *registry, FILE *out)
 
 static int list_table(const struct registry *registry, FILE *out)
 {
-	struct hv_service service;
+	struct hv_registered service;
 	char text[HV_GUID_TEXT];
 	unsigned i = 0;
 	int r;
@@ -285,7 +286,7 @@ static int run_list(const struct registry *registry, const struct wish *wish, FI
 static int run_show(const struct registry *registry, const struct wish *wish, FILE *out,
                     struct fault *fault)
 {
-	struct hv_service service;
+	struct hv_registered service;
 	struct hv_guid id;
 	char text[HV_GUID_TEXT];
 	int r = parse_operand(wish, &id, fault);

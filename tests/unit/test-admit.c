@@ -118,11 +118,55 @@ static void test_admit(void **state)
 	assert_int_equal(hv_admit(&listening, NULL, &peer), -EACCES);
 }
 
+/* A peer in words: the same on all systems, and what only some know behind it. */
+static void test_format(void **state)
+{
+#define SERVICE(number) hv_guid_from_port(number)
+#define VMSOCK "-facb-11e6-bd58-64006a7986d3}"
+	const struct {
+		struct hv_peer peer;
+		const char *text;
+	} rows[] = {
+		{ { HV_VM_PARENT, { hv_guid_parent, SERVICE(19000) } },
+		  "PARENT {a42e7cda-d03f-480c-9cc2-a4de20abb878, 00004a38" VMSOCK },
+		{ { HV_VM_PARENT, { hv_guid_parent, SERVICE(19000) }, .cid = 2,
+		    .identity = HV_IDENTITY_CID },
+		  "PARENT {a42e7cda-d03f-480c-9cc2-a4de20abb878, 00004a38" VMSOCK
+		  " (CID 2, port 19000)" },
+		{ { HV_VM_LOOPBACK, { hv_guid_loopback, SERVICE(1) }, .uid = 0, .pid = 17,
+		    .identity = HV_IDENTITY_CREDENTIALS },
+		  "LOOPBACK {e0e16197-dd56-4a10-9195-5ee7a155a838, 00000001" VMSOCK " (uid 0, pid 17)" },
+		{ { HV_VM_ONE, { { { 0xda, 0x7c, 0x2e, 0xa4 } }, hv_guid_zero }, .uid = 4294967294,
+		    .pid = 0, .identity = HV_IDENTITY_CREDENTIALS },
+		  "VM {a42e7cda-0000-0000-0000-000000000000, 00000000-0000-0000-0000-000000000000}"
+		  " (uid 4294967294, pid 0)" },
+		{ { HV_VM_ONE, { vm_one, hv_guid_broadcast }, .identity = HV_IDENTITY_VM },
+		  "VM {00000001-0000-0000-0000-000000000000, ffffffff-ffff-ffff-ffff-ffffffffffff}" },
+		{ { HV_VM_ANY, { hv_guid_zero, SERVICE(4294967294) }, .cid = 4294967294,
+		    .identity = HV_IDENTITY_CID },
+		  "ANY {00000000-0000-0000-0000-000000000000, fffffffe" VMSOCK
+		  " (CID 4294967294, port 4294967294)" },
+		{ { HV_VM_SILOHOST, { hv_guid_silohost, SERVICE(2) }, .identity = HV_IDENTITY_VM },
+		  "SILOHOST {36bd0c5c-7276-4223-88ba-7d03b654c568, 00000002" VMSOCK },
+	};
+	(void)state;
+	for (size_t i = 0; i < array_size(rows); i++) {
+		char text[HV_PEER_TEXT], little[8];
+		int length = hv_peer_format(&rows[i].peer, text, sizeof(text));
+		assert_string_equal(text, rows[i].text);
+		assert_int_equal(length, strlen(text));
+		assert_int_equal(hv_peer_format(&rows[i].peer, little, sizeof(little)), length);
+		assert_memory_equal(little, text, sizeof(little) - 1);
+		assert_int_equal(little[sizeof(little) - 1], '\0');
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_registry),
 		cmocka_unit_test(test_admit),
+		cmocka_unit_test(test_format),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

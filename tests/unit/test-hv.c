@@ -19,7 +19,7 @@
 	    "Virtualization\\GuestCommunicationServices\\"
 
 static char file_name[32]; /* in the build folder */
-static struct hv_service table[8];
+static struct hv_registered table[8];
 static unsigned count, writes;
 static bool no_administrator;
 
@@ -32,7 +32,7 @@ static int find(const struct hv_guid *id)
 	return -ENOENT;
 }
 
-static int fake_read(const struct hv_guid *id, struct hv_service *ret)
+static int fake_read(const struct hv_guid *id, struct hv_registered *ret)
 {
 	int i = find(id);
 	if (i >= 0)
@@ -41,7 +41,7 @@ static int fake_read(const struct hv_guid *id, struct hv_service *ret)
 }
 
 /* A key whose name is no GUID comes first. */
-static int fake_at(unsigned index, struct hv_service *ret)
+static int fake_at(unsigned index, struct hv_registered *ret)
 {
 	if (!index)
 		return -EINVAL;
@@ -51,7 +51,7 @@ static int fake_at(unsigned index, struct hv_service *ret)
 	return 0;
 }
 
-static int fake_write(const struct hv_service *service)
+static int fake_write(const struct hv_registered *service)
 {
 	if (no_administrator)
 		return -EACCES;
@@ -76,8 +76,8 @@ static const struct registry absent = { false, fake_read, fake_at, NULL, NULL };
 
 static void add(const char *id, const char *name, bool ours)
 {
-	struct hv_service *service = &table[count++];
-	*service = (struct hv_service){ .ours = ours };
+	struct hv_registered *service = &table[count++];
+	*service = (struct hv_registered){ .ours = ours };
 	snprintf(service->name, sizeof(service->name), "%s", name);
 	assert_int_equal(hv_guid_parse(id, &service->id), 0);
 }
@@ -280,7 +280,7 @@ static void test_reg(void **state)
 
 static void test_builtins(void **state)
 {
-	struct hv_service service;
+	struct hv_registered service;
 	char text[HV_GUID_TEXT];
 	(void)state;
 	for (unsigned i = 0; hv_builtin_at(i, &service) == 0; i++) {

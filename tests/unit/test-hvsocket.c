@@ -209,17 +209,26 @@ static void test_capabilities(void **state)
 		enum hv_scheme scheme;
 		struct hv_capabilities expected;
 	} rows[] = {
-		{ HV_SCHEME_HYPERV, { false, true, false } },
-		{ HV_SCHEME_VSOCK, { false, true, false } },
-		{ HV_SCHEME_HYBRID, { false, true, true } },
-		{ HV_SCHEME_UNIX, { true, true, false } },
+#define IDENTITY(kind) .peer_identity = HV_IDENTITY_##kind, .write_hint = 65536
+		{ HV_SCHEME_HYPERV, { IDENTITY(CREDENTIALS) } },
+		{ HV_SCHEME_VSOCK, { IDENTITY(CID) } },
+		{ HV_SCHEME_HYBRID, { .peek = true, IDENTITY(CREDENTIALS) } },
+		{ HV_SCHEME_UNIX,
+		  { .half_close = true, .end_is_safe = true, .refuses_fast = true, .peek = true,
+		    .survives_suspend = true, IDENTITY(CREDENTIALS) } },
 	};
 	(void)state;
 	for (size_t i = 0; i < array_size(rows); i++) {
 		const struct hv_capabilities *got = hv_capabilities(rows[i].scheme);
-		assert_int_equal(got->half_close, rows[i].expected.half_close);
-		assert_int_equal(got->peer_identity, rows[i].expected.peer_identity);
-		assert_int_equal(got->service_guid, rows[i].expected.service_guid);
+		const struct hv_capabilities *expected = &rows[i].expected;
+		assert_int_equal(got->half_close, expected->half_close);
+		assert_int_equal(got->end_is_safe, expected->end_is_safe);
+		assert_int_equal(got->refuses_fast, expected->refuses_fast);
+		assert_int_equal(got->peek, expected->peek);
+		assert_int_equal(got->survives_suspend, expected->survives_suspend);
+		assert_int_equal(got->service_guid, expected->service_guid);
+		assert_int_equal(got->peer_identity, expected->peer_identity);
+		assert_int_equal(got->write_hint, expected->write_hint);
 	}
 }
 
