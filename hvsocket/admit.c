@@ -79,7 +79,10 @@ int hv_admit(const struct hv_address *listening, const struct hv_children *child
 	bool admitted = false;
 	switch (expected) {
 	case HV_VM_ANY:
-		admitted = true;
+		/* Who is called by the name of a VM of ours has to be that VM. */
+		admitted = peer->kind != HV_VM_ONE ||
+		           !hv_children_find(children, &peer->address.vm) ||
+		           is_running_child(children, peer);
 		break;
 	case HV_VM_LOOPBACK:
 	case HV_VM_PARENT:

@@ -13,7 +13,8 @@
 #include "hvsocket/hvsocket.h"
 
 #define ON(scheme) (1u << (scheme))
-#define FILES (ON(HV_SCHEME_HYBRID) | ON(HV_SCHEME_UNIX))
+/* A hyperv address may be carried by either on Linux. */
+#define FILES (ON(HV_SCHEME_HYPERV) | ON(HV_SCHEME_HYBRID) | ON(HV_SCHEME_UNIX))
 #define CIDS (ON(HV_SCHEME_HYPERV) | ON(HV_SCHEME_VSOCK))
 #define WINDOWS ON(HV_SCHEME_HYPERV)
 #define ALL (FILES | CIDS)

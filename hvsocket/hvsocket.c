@@ -2,26 +2,25 @@
 
 /*
  * The verbs of hvsocket.h over the table of carriers. Here is what is the same for all of them:
- * that an address is complete before anything is opened, that a peer is looked at before it is
- * handed on, and what a hyperv address means on Linux.
+ * that an address is complete before anything is opened, and that a peer is looked at before it is
+ * handed on.
  *
- * On Linux a hyperv address has no sockets of its own. The wildcards have CIDs (PARENT is 2,
- * LOOPBACK 1), a particular VM has whatever its row in the registry says: a CID or the hybrid
- * socket of its VMM. Nothing but a service of the vsock template fits into a port, so a foreign
- * GUID is refused on AF_VSOCK; on hybrid sockets there is a name for it.
+ * A hyperv address may mean several carriers at once (ways.c). Each gets a listener of its own, and
+ * an epoll instance makes one descriptor of them. Its list of what is ready is a queue: what has
+ * been reported goes behind the others, so that a carrier with many peers does not keep those of
+ * another waiting.
  */
 
 #include "hvsocket/transport.h"
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 /* A peer that is turned away costs little; many of them must not hold up the loop. */
 #define ATTEMPTS_PER_TURN 32
 
 static const struct transport *const transports[] = {
-	/* The carrier of most hyperv addresses; on Windows they will have one of their own. */
-	[HV_SCHEME_HYPERV] = &transport_vsock,
 	[HV_SCHEME_VSOCK] = &transport_vsock,
 	[HV_SCHEME_HYBRID] = &transport_hybrid,
 	[HV_SCHEME_UNIX] = &transport_unix,
@@ -37,41 +36,6 @@ const struct hv_capabilities *hv_capabilities(enum hv_scheme scheme)
 {
 	return scheme == HV_SCHEME_HYPERV ? &hyperv_capabilities
 	                                  : &transports[scheme]->capabilities;
-}
-
-int hv_map_hyperv(struct hv_endpoint *endpoint, bool listening, const struct hv_children *children)
-{
-	const struct hv_guid *vm = &endpoint->address.vm;
-	const struct hv_child *child = NULL;
-	if (hv_vm_kind(vm) == HV_VM_ONE) {
-		child = hv_children_find(children, vm);
-		/* A listener may be there before its VM: until it has a row nobody is let in. */
-		if (!child && !listening)
-			return -EADDRNOTAVAIL;
-	}
-	if (child && child->base) {
-		size_t length = strlen(child->base);
-		if (length >= sizeof(endpoint->path))
-			return -ENAMETOOLONG;
-		memcpy(endpoint->path, child->base, length + 1);
-		endpoint->scheme = HV_SCHEME_HYBRID;
-		return 0;
-	}
-
-	struct hv_address address = endpoint->address;
-	if (hv_vm_kind(vm) == HV_VM_ONE)
-		address.vm = hv_guid_zero;
-	struct sockaddr_vm vsock;
-	int r = hv_address_to_vsock(&address, &vsock);
-	if (r < 0)
-		return r;
-	endpoint->cid = vsock.svm_cid;
-	if (listening && endpoint->cid == VMADDR_CID_HOST)
-		endpoint->cid = VMADDR_CID_ANY; /* where we are reached, not from whom */
-	if (!listening && child)
-		endpoint->cid = child->cid;
-	endpoint->scheme = HV_SCHEME_VSOCK;
-	return 0;
 }
 
 /* Is everything there that the carrier needs? */
@@ -104,13 +68,108 @@ static int spare_fd(void)
  * A peer that cannot be let in for want of descriptors. If it stayed there the loop would report it
  * again and again.
  */
-static void turn_away(struct hv_listener *listener)
+static void turn_away(struct hv_listener *listener, const struct hv_listener *way)
 {
 	close_fd(&listener->spare);
-	int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+	int fd = accept4(way->fd, NULL, NULL, SOCK_CLOEXEC);
 	listener->refused += fd >= 0;
 	close_fd(&fd);
 	listener->spare = spare_fd();
+}
+
+/* One carrier; endpoint.address.vm says who is let in. */
+static int listen_on(struct hv_listener *listener, const struct hv_machine *machine)
+{
+	int r = check_service(&listener->endpoint);
+	return r < 0 ? r : transports[listener->endpoint.scheme]->listen(listener, machine);
+}
+
+static void close_one(struct hv_listener *listener)
+{
+	if (listener->owns_path && transports[listener->endpoint.scheme]->unlisten)
+		transports[listener->endpoint.scheme]->unlisten(listener);
+	listener->owns_path = false;
+	close_fd(&listener->fd);
+}
+
+void hv_listener_close(struct hv_listener *listener)
+{
+	for (unsigned i = 0; i < listener->way_count; i++)
+		close_one(&listener->ways[i]);
+	listener->way_count = 0;
+	free_pointer(&listener->ways);
+	close_one(listener);
+	close_fd(&listener->spare);
+}
+
+/* While the ways of a hyperv address are opened. */
+struct opening {
+	struct hv_listener *listener;
+	const struct hv_machine *machine;
+	int absent;             /* why the last one was left out */
+};
+
+static int open_way(void *context, const struct hv_endpoint *carrier, bool as_guest)
+{
+	struct opening *opening = context;
+	struct hv_listener *listener = opening->listener;
+	bool is_loopback = carrier->scheme == HV_SCHEME_HYBRID &&
+	                   hv_vm_kind(&carrier->address.vm) == HV_VM_LOOPBACK;
+	(void)as_guest;
+	struct hv_listener *ways = reallocarray(listener->ways, listener->way_count + 1,
+	                                        sizeof(*ways));
+	if (!ways)
+		return -ENOMEM;
+	listener->ways = ways;
+	struct hv_listener *way = &ways[listener->way_count];
+	*way = (struct hv_listener){
+		.fd = -1,
+		.spare = -1,
+		.endpoint = *carrier,
+		.children = listener->children,
+		.is_guest = listener->is_guest,
+	};
+	int r = is_loopback ? hv_make_loopback_directory() : 0;
+	if (r >= 0)
+		r = listen_on(way, opening->machine);
+	if (r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL) {
+		opening->absent = r;
+		return 0;
+	}
+	listener->way_count += r >= 0;
+	return r;
+}
+
+/* One way is the listener itself; several are behind an epoll instance. */
+static int gather_ways(struct hv_listener *listener)
+{
+	if (listener->way_count == 1) {
+		struct hv_listener *way = listener->ways;
+		*listener = *way;
+		free(way);
+		return 0;
+	}
+	cleanup_close int fd = epoll_create1(EPOLL_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	for (unsigned i = 0; i < listener->way_count; i++) {
+		struct epoll_event event = { .events = EPOLLIN, .data.u32 = i };
+		if (epoll_ctl(fd, EPOLL_CTL_ADD, listener->ways[i].fd, &event) < 0)
+			return -errno;
+	}
+	listener->fd = take_fd(&fd);
+	return 0;
+}
+
+static int listen_hyperv(struct hv_listener *listener, const struct hv_machine *machine)
+{
+	struct opening opening = { listener, machine, -EADDRNOTAVAIL };
+	int r = hv_ways(&listener->endpoint, true, listener->children, machine, open_way, &opening);
+	if (r >= 0)
+		r = listener->way_count ? gather_ways(listener) : opening.absent;
+	if (r < 0)
+		hv_listener_close(listener);
+	return r;
 }
 
 int hv_listen(struct hv_listener *ret, const struct hv_endpoint *endpoint,
@@ -123,70 +182,101 @@ int hv_listen(struct hv_listener *ret, const struct hv_endpoint *endpoint,
 		.children = children,
 		.is_guest = machine && machine->is_guest,
 	};
-	int r = 0;
-	if (endpoint->scheme == HV_SCHEME_HYPERV)
-		r = hv_map_hyperv(&ret->endpoint, true, children);
-	else
+	int r;
+	if (endpoint->scheme == HV_SCHEME_HYPERV) {
+		r = listen_hyperv(ret, machine);
+	} else {
 		ret->endpoint.address.vm = *expected_peers(endpoint, children);
-	if (r >= 0)
-		r = check_service(&ret->endpoint);
-	if (r >= 0)
-		r = transports[ret->endpoint.scheme]->listen(ret, machine);
+		r = listen_on(ret, machine);
+	}
 	if (r >= 0)
 		ret->spare = spare_fd();
 	return r;
 }
 
+/* Whose turn it is; NULL when nobody waits. */
+static const struct hv_listener *next_way(const struct hv_listener *listener)
+{
+	struct epoll_event event;
+	if (!listener->ways)
+		return listener;
+	return epoll_wait(listener->fd, &event, 1, 0) == 1 ? &listener->ways[event.data.u32] : NULL;
+}
+
+/* -EACCES: one has come that may not come in. */
+static int accept_one(struct hv_listener *listener, const struct hv_listener *way,
+                      struct hv_peer *ret_peer)
+{
+	struct sockaddr_storage from = { 0 };
+	socklen_t size = sizeof(from);
+	cleanup_close int fd = accept4(way->fd, (struct sockaddr *)&from, &size,
+	                               SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	int r = transports[way->endpoint.scheme]->label(way, fd, &from, ret_peer);
+	if (r >= 0)
+		r = hv_admit(&way->endpoint.address, listener->children, ret_peer);
+	if (r >= 0)
+		return take_fd(&fd);
+	listener->refused++;
+	return -EACCES;
+}
+
 int hv_accept(struct hv_listener *listener, struct hv_peer *ret_peer)
 {
-	const struct transport *transport = transports[listener->endpoint.scheme];
 	for (unsigned i = 0; i < ATTEMPTS_PER_TURN; i++) {
-		struct sockaddr_storage from = { 0 };
-		socklen_t size = sizeof(from);
-		cleanup_close int fd = accept4(listener->fd, (struct sockaddr *)&from, &size,
-		                               SOCK_NONBLOCK | SOCK_CLOEXEC);
-		int error = fd < 0 ? errno : 0;
-		if (error == EMFILE || error == ENFILE)
-			turn_away(listener);
-		if (fd < 0 && error != EINTR && error != ECONNABORTED)
-			return -error;
-		if (fd < 0)
-			continue;
 		struct hv_peer peer;
-		int r = transport->label(listener, fd, &from, &peer);
-		if (r >= 0)
-			r = hv_admit(&listener->endpoint.address, listener->children, &peer);
-		if (r >= 0) {
-			if (ret_peer)
-				*ret_peer = peer;
-			return take_fd(&fd);
-		}
-		listener->refused++;
+		const struct hv_listener *way = next_way(listener);
+		int r = way ? accept_one(listener, way, &peer) : -EAGAIN;
+		if (r == -EMFILE || r == -ENFILE)
+			turn_away(listener, way);
+		if (r >= 0 && ret_peer)
+			*ret_peer = peer;
+		if (r != -EINTR && r != -ECONNABORTED && r != -EACCES)
+			return r;
 	}
 	return -EAGAIN;
 }
 
-void hv_listener_close(struct hv_listener *listener)
+/* While the ways to a hyperv address are tried. */
+struct dialling {
+	const struct hv_machine *machine;
+	bool as_guest, *pending;
+	int result;
+};
+
+/* Nobody else may listen at the place of the loopback sockets. */
+static int check_own(int fd)
 {
-	const struct transport *transport = transports[listener->endpoint.scheme];
-	if (listener->owns_path && transport->unlisten)
-		transport->unlisten(listener);
-	listener->owns_path = false;
-	close_fd(&listener->fd);
-	close_fd(&listener->spare);
+	struct hv_peer peer;
+	int r = unix_label(fd, &peer);
+	return r < 0 ? r : peer.kind == HV_VM_LOOPBACK ? 0 : -EACCES;
+}
+
+static int dial_way(void *context, const struct hv_endpoint *carrier, bool as_guest)
+{
+	struct dialling *dialling = context;
+	enum hv_vm_kind kind = hv_vm_kind(&carrier->address.vm);
+	cleanup_close int fd = transports[carrier->scheme]->connect(
+		carrier, dialling->machine, dialling->as_guest || as_guest, dialling->pending);
+	int r = fd < 0 ? fd : 0;
+	if (r >= 0 && carrier->scheme == HV_SCHEME_HYBRID && kind == HV_VM_LOOPBACK)
+		r = check_own(fd);
+	if (r == -ENOENT)
+		r = kind == HV_VM_PARENT || kind == HV_VM_SILOHOST ? -EADDRNOTAVAIL : -ECONNREFUSED;
+	dialling->result = r < 0 ? r : take_fd(&fd);
+	return r == -ECONNREFUSED ? 0 : 1;
 }
 
 int hv_connect(const struct hv_endpoint *endpoint, const struct hv_machine *machine, bool as_guest,
                bool *ret_pending)
 {
+	struct dialling dialling = { machine, as_guest, ret_pending, -EADDRNOTAVAIL };
 	*ret_pending = false;
-	struct hv_endpoint mapped;
 	if (endpoint->scheme == HV_SCHEME_HYPERV) {
-		mapped = *endpoint;
-		int r = hv_map_hyperv(&mapped, false, machine ? machine->children : NULL);
-		if (r < 0)
-			return r;
-		endpoint = &mapped;
+		int r = hv_ways(endpoint, false, machine ? machine->children : NULL, machine,
+		                dial_way, &dialling);
+		return r < 0 ? r : dialling.result;
 	}
 	int r = check_service(endpoint);
 	if (r < 0)

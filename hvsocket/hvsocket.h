@@ -58,7 +58,7 @@ void hv_children_remove(struct hv_children *children, struct hv_child *child);
 /* NULL where there is no such row. */
 struct hv_child *hv_children_find(const struct hv_children *children, const struct hv_guid *vm);
 
-/* A service outside the vsock template, and the port that stands for it where there are but ports. */
+/* A service outside the vsock template, and the port that stands for it on AF_VSOCK. */
 struct hv_service {
 	struct hv_guid guid;
 	uint32_t port;
@@ -86,6 +86,13 @@ enum hv_identity {
 	HV_IDENTITY_VM,          /* its GUID, from the kernel */
 };
 
+/*
+ * Why the rules refuse to dial an endpoint here or to listen for it, in a constant text; NULL if
+ * they do not. For who has got -EADDRNOTAVAIL.
+ */
+const char *hv_refusal(const struct hv_endpoint *endpoint, bool listening,
+                       const struct hv_machine *machine);
+
 /* Who came in: labelled as Windows would. */
 struct hv_peer {
 	enum hv_vm_kind kind;   /* LOOPBACK, PARENT, ONE (a child), or ANY = unknown */
@@ -110,10 +117,12 @@ int hv_admit(const struct hv_address *listening, const struct hv_children *child
              const struct hv_peer *peer);
 
 struct hv_listener {
-	int fd;
+	int fd;                       /* readable when hv_accept() is worth a call */
 	struct hv_endpoint endpoint;  /* of the carrier; address.vm: who is let in */
 	struct hv_children *children; /* borrowed; may be NULL */
 	uint64_t refused;             /* peers that were turned away */
+	struct hv_listener *ways;     /* several carriers: a listener for each; endpoint: as given */
+	unsigned way_count;
 	int spare;                    /* given up for a moment to turn a peer away */
 	bool is_guest;                /* the machine's: CID 2 is our parent */
 	bool owns_path;               /* hybrid, unix: unlink on close */
@@ -127,17 +136,24 @@ struct hv_listener {
  * gives ECONNREFUSED; a live one is -EADDRINUSE. unix does the same without a rule for the
  * directory.
  *
- * A hyperv address says itself who is let in; it is carried by AF_VSOCK, or by the hybrid socket of
- * a child that has one. With vsock and hybrid the registry says it: where there is one, its running
- * children; where there is none, everyone on vsock (local: the same partition), on hybrid sockets
- * processes of our user and of root, and these always on unix sockets. machine may be NULL for
- * hybrid and unix.
+ * A hyperv address says itself who is let in. On Linux it is listened for on everything that it
+ * means on this machine, as it and the registry are now: AF_VSOCK, where the family exists and the
+ * service has a port; for ANY and CHILDREN the hybrid sockets of each child that has a base path;
+ * for ANY and LOOPBACK a unix socket "loopback_<port or GUID>" for our user and root, below
+ * $HVSOCKET_LOOPBACK_DIR, /run/hvrun/hv (root) or $XDG_RUNTIME_DIR/hvrun/hv. What the machine has
+ * not is left out, and is -EADDRNOTAVAIL when nothing remains; any other failure of one of them is
+ * one of the whole.
+ *
+ * With vsock and hybrid the registry says who is let in: where there is one, its running children;
+ * where there is none, everyone on vsock (local: the same partition), on hybrid sockets processes
+ * of our user and of root, and these always on unix sockets. machine may be NULL for hybrid and
+ * unix.
  */
 int hv_listen(struct hv_listener *ret, const struct hv_endpoint *endpoint,
               struct hv_children *children, const struct hv_machine *machine);
 /*
  * The next admitted connection as an fd (non-blocking, close-on-exec), -EAGAIN when there is none.
- * Refused peers are closed and skipped. ret_peer may be NULL.
+ * Several carriers take turns. Refused peers are closed and skipped. ret_peer may be NULL.
  */
 int hv_accept(struct hv_listener *listener, struct hv_peer *ret_peer);
 void hv_listener_close(struct hv_listener *listener);
@@ -148,6 +164,10 @@ void hv_listener_close(struct hv_listener *listener);
  * "<path>_<port>"; as a host it connects to "<path>" and the CONNECT line must be exchanged with
  * hv_handshake(); the VMM there must run as the child's user (of machine->children), or as us,
  * root or the owner of the directory. machine may be NULL for hybrid and unix.
+ *
+ * On Linux hyperv://loopback is the unix socket that hv_listen() makes for it, and CID 1 where
+ * nobody listens there. In a container PARENT and SILOHOST are its host by way of the socket
+ * "/run/hvrun/silohost_<port or GUID>", which that host may have mounted there.
  */
 int hv_connect(const struct hv_endpoint *endpoint, const struct hv_machine *machine, bool as_guest,
                bool *ret_pending);
@@ -165,6 +185,7 @@ struct hv_handshake {
 	bool sent;
 	size_t received;
 	char line[64];
+	const struct hv_service *services; /* as the machine's; for hyperv endpoints; may be NULL */
 };
 int hv_handshake(int fd, const struct hv_endpoint *endpoint, struct hv_handshake *state);
 

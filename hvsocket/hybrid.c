@@ -21,8 +21,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* "<base>_<port>", or "<base>_<GUID>" for a service that is no port. */
-static int guest_path(const struct hv_endpoint *endpoint, char out[static HV_PATH_MAX])
+int hybrid_guest_path(const struct hv_endpoint *endpoint, char out[static HV_PATH_MAX])
 {
 	char guid[HV_GUID_TEXT];
 	int n = endpoint->has_port
@@ -37,7 +36,7 @@ static int hybrid_listen(struct hv_listener *listener, const struct hv_machine *
 	(void)machine;
 	const struct hv_endpoint *endpoint = &listener->endpoint;
 	char path[HV_PATH_MAX];
-	int r = guest_path(endpoint, path);
+	int r = hybrid_guest_path(endpoint, path);
 	if (r < 0)
 		return r;
 	const struct hv_child *child = hv_children_find_base(listener->children, endpoint->path);
@@ -56,7 +55,7 @@ static int hybrid_listen(struct hv_listener *listener, const struct hv_machine *
 static void hybrid_unlisten(const struct hv_listener *listener)
 {
 	char path[HV_PATH_MAX];
-	if (guest_path(&listener->endpoint, path) == 0)
+	if (hybrid_guest_path(&listener->endpoint, path) == 0)
 		(void)unlink(path);
 }
 
@@ -110,7 +109,7 @@ static int hybrid_connect(const struct hv_endpoint *endpoint, const struct hv_ma
 	(void)ret_pending;
 	if (as_guest) {
 		char path[HV_PATH_MAX];
-		int r = guest_path(endpoint, path);
+		int r = hybrid_guest_path(endpoint, path);
 		return r < 0 ? r : unix_connect(path);
 	}
 	cleanup_close int fd = unix_connect(endpoint->path);
@@ -120,13 +119,17 @@ static int hybrid_connect(const struct hv_endpoint *endpoint, const struct hv_ma
 	return r < 0 ? r : take_fd(&fd);
 }
 
-static int send_request(int fd, const struct hv_endpoint *endpoint)
+static int send_request(int fd, const struct hv_endpoint *endpoint,
+                        const struct hv_service *services)
 {
 	char line[64], guid[HV_GUID_TEXT];
-	int length = endpoint->has_port
-	                     ? snprintf(line, sizeof(line), "CONNECT %u\n", endpoint->port)
-	                     : snprintf(line, sizeof(line), "CONNECT %s\n",
-	                                hv_guid_format(&endpoint->address.service, guid));
+	uint32_t port = endpoint->port;
+	bool has_port = endpoint->has_port;
+	if (!has_port && endpoint->scheme == HV_SCHEME_HYPERV)
+		has_port = hv_service_port(services, &endpoint->address.service, &port);
+	int length = has_port ? snprintf(line, sizeof(line), "CONNECT %u\n", port)
+	                      : snprintf(line, sizeof(line), "CONNECT %s\n",
+	                                 hv_guid_format(&endpoint->address.service, guid));
 	ssize_t n = send(fd, line, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (n == length)
 		return 0;
@@ -170,10 +173,11 @@ static bool needs_line(int fd, const struct hv_endpoint *endpoint)
 {
 	if (endpoint->scheme != HV_SCHEME_HYPERV)
 		return endpoint->scheme == HV_SCHEME_HYBRID;
-	/* Which of the two carries it was found out when dialling. */
+	/* Only a VM may be behind a VMM; whether it is was found out when dialling. */
 	int domain;
 	socklen_t size = sizeof(domain);
-	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
+	return hv_vm_kind(&endpoint->address.vm) == HV_VM_ONE &&
+	       getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
 }
 
 int hv_handshake(int fd, const struct hv_endpoint *endpoint, struct hv_handshake *state)
@@ -181,7 +185,7 @@ int hv_handshake(int fd, const struct hv_endpoint *endpoint, struct hv_handshake
 	if (!state->sent) {
 		if (!needs_line(fd, endpoint))
 			return 0;
-		int r = send_request(fd, endpoint);
+		int r = send_request(fd, endpoint, state->services);
 		if (r < 0)
 			return r;
 		state->sent = true;

@@ -119,6 +119,29 @@ static int set_blocking(SOCKET socket, bool blocking)
 	return ioctlsocket(socket, (long)FIONBIO, &mode) ? winsock_error() : 0;
 }
 
+const char *hv_refusal(const struct hv_endpoint *endpoint, bool listening,
+                       const struct hv_machine *machine)
+{
+	if (endpoint->scheme != HV_SCHEME_HYPERV)
+		return "Windows carries hyperv: endpoints only";
+	switch (hv_vm_kind(&endpoint->address.vm)) {
+	case HV_VM_ANY:
+	case HV_VM_CHILDREN:
+		if (!listening)
+			return "any and children are for listeners; nobody can be dialled by them";
+		break;
+	case HV_VM_BROADCAST:
+		return "broadcast has no meaning";
+	case HV_VM_PARENT:
+		if (!machine->is_guest)
+			return "this machine is no guest, so it has no parent";
+		break;
+	default:
+		break;
+	}
+	return endpoint->has_service ? NULL : "the service is missing";
+}
+
 /* What every use of an address has to pass before a socket is opened. */
 static int check(const struct hv_endpoint *endpoint, const struct hv_machine *machine)
 {

@@ -29,9 +29,24 @@ extern const struct transport transport_vsock;
 extern const struct transport transport_hybrid;
 extern const struct transport transport_unix;
 
-/* A hyperv endpoint becomes the one that carries it on Linux; address stays what it was. */
-int hv_map_hyperv(struct hv_endpoint *endpoint, bool listening,
-                  const struct hv_children *children);
+/*
+ * What a hyperv address means on this machine: one way after another, in the order in which they
+ * are to be tried, as the endpoint of its carrier; address.vm of this is who is at its other end.
+ * as_guest: a hybrid socket of which we have the guest's end. What found answers, if it is not 0,
+ * ends it and is returned; -EADDRNOTAVAIL: there is no way. Asks no kernel.
+ */
+int hv_ways(const struct hv_endpoint *endpoint, bool listening, const struct hv_children *children,
+            const struct hv_machine *machine,
+            int (*found)(void *context, const struct hv_endpoint *carrier, bool as_guest),
+            void *context);
+/* -EADDRNOTAVAIL where there is no place for it. */
+int hv_make_loopback_directory(void);
+/* False: no row. */
+bool hv_service_port(const struct hv_service *services, const struct hv_guid *service,
+                     uint32_t *ret);
+
+/* "<base>_<port>", or "<base>_<GUID>" for a service that is no port. */
+int hybrid_guest_path(const struct hv_endpoint *endpoint, char out[static HV_PATH_MAX]);
 
 /* -EADDRNOTAVAIL where dialling this CID would end somewhere else than it says. */
 int vsock_check_dial(uint32_t cid, const struct hv_machine *machine);

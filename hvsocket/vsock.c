@@ -6,17 +6,13 @@
  * The kernel is helpful in a way that is dangerous here: it routes a CID that leads nowhere to
  * whatever transport is left. CID 2 on a machine that is no guest becomes the machine itself, CID 1
  * without vsock_loopback becomes the host. So who is meant is compared with what the machine is
- * before connect(2) sees it. bind(2), which the probe uses, has no such effects: it only says
- * whether the machine owns an address.
+ * before connect(2) sees it.
  *
  * The peer is the address that accept(2) filled in. A later getpeername(2) would fail as soon as we
  * have shut our side down.
  */
 
 #include "hvsocket/transport.h"
-
-#include <fcntl.h>
-#include <sys/ioctl.h>
 
 #define BACKLOG 128
 /* hv_sock sizes its ring by these; its default, 24 KiB, costs two thirds of the speed. */
@@ -40,22 +36,6 @@ static int vsock_bind(int fd, uint32_t cid, uint32_t port)
 {
 	struct sockaddr_vm address = { .svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port };
 	return bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
-}
-
-void hv_machine_probe(struct hv_machine *ret)
-{
-	*ret = (struct hv_machine){ .cid = VMADDR_CID_ANY };
-	cleanup_close int device = open("/dev/vsock", O_RDONLY | O_CLOEXEC);
-	uint32_t cid = VMADDR_CID_ANY;
-	if (device >= 0 && ioctl(device, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &cid) == 0)
-		ret->cid = cid;
-	/* hv_sock has no CID of its own to tell. */
-	ret->is_guest = (ret->cid > VMADDR_CID_HOST && ret->cid != VMADDR_CID_ANY) ||
-	                access("/sys/bus/vmbus/drivers/hv_sock", F_OK) == 0;
-
-	cleanup_close int fd = vsock_socket();
-	if (fd >= 0)
-		ret->has_loopback = vsock_bind(fd, VMADDR_CID_LOCAL, VMADDR_PORT_ANY) == 0;
 }
 
 int vsock_check_dial(uint32_t cid, const struct hv_machine *machine)

@@ -252,7 +252,9 @@ static void test_admission(void **state)
 		bool admitted;
 	} rows[] = {
 		{ "any", NULL, &hv_guid_children, &hv_guid_loopback, true },
-		{ "any", &registry, &two, &two, true },
+		{ "any", &registry, &one, &one, true },
+		{ "any", &registry, &two, &two, false },
+		{ "any", NULL, &two, &two, true },
 		{ "children", NULL, &two, &two, true },
 		{ "children", NULL, &hv_guid_children, &hv_guid_loopback, false },
 		{ "children", NULL, &hv_guid_parent, &hv_guid_parent, false },

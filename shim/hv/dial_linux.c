@@ -1,50 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What becomes of an endpoint on Linux: AF_VSOCK, or the unix sockets of a VMM. */
+/*
+ * What becomes of an endpoint on Linux: AF_VSOCK, the unix sockets of a VMM, or several of these,
+ * as hv_listen() and hv_connect() find out as well. Which VMs and which services outside the
+ * template there are only their starter knows.
+ */
 
 #include "hvsocket/transport.h"
 
 #include "shim/hv/hv.h"
-
-/* Why a CID is not dialled from here. */
-static const char *dial_refusal(uint32_t cid)
-{
-	switch (cid) {
-	case VMADDR_CID_ANY:
-		return "any and children are for listeners; nobody can be dialled by them";
-	case VMADDR_CID_HYPERVISOR:
-		return "nothing listens in the hypervisor";
-	case VMADDR_CID_HOST:
-		return "this machine is no guest, so it has no parent";
-	default:
-		return "this kernel has no loopback (module vsock_loopback)";
-	}
-}
-
-static void print_vsock(FILE *out, uint32_t cid, uint32_t port, const struct hv_machine *machine)
-{
-	if (vsock_check_dial(cid, machine) < 0)
-		hv_line(out, "dials", "refused: %s", dial_refusal(cid));
-	else
-		hv_line(out, "dials", "AF_VSOCK, CID %u, port %u", cid, port);
-}
-
-static void print_hyperv(FILE *out, const struct hv_endpoint *endpoint,
-                         const struct hv_machine *machine)
-{
-	struct hv_endpoint mapped = *endpoint;
-	enum hv_vm_kind kind = hv_vm_kind(&endpoint->address.vm);
-	if (kind == HV_VM_ONE)
-		hv_line(out, "dials", "its CID or its VMM's socket, which only its starter knows");
-	else if (kind == HV_VM_SILOHOST || kind == HV_VM_BROADCAST)
-		hv_line(out, "dials", "refused: %s has no meaning on Linux", hv_vm_kind_name(kind));
-	else if (!endpoint->has_service)
-		hv_line(out, "dials", "refused: the service is missing");
-	else if (hv_map_hyperv(&mapped, false, NULL) < 0)
-		hv_line(out, "dials", "refused: a service without a port has no AF_VSOCK address");
-	else
-		print_vsock(out, mapped.cid, mapped.port, machine);
-}
 
 static void print_file(FILE *out, const char *what, const char *base, const char *service)
 {
@@ -68,17 +32,77 @@ static void print_hybrid(FILE *out, const struct hv_endpoint *endpoint)
 	print_file(out, "host listens", endpoint->path, service);
 }
 
+struct ways {
+	FILE *out;
+	const char *what, *next;
+};
+
+static void print_way(struct ways *ways, const char *text)
+{
+	hv_line(ways->out, ways->what, "%s", text);
+	ways->what = ways->next;
+}
+
+static int found_way(void *context, const struct hv_endpoint *carrier, bool as_guest)
+{
+	struct ways *ways = context;
+	char text[HV_PATH_MAX];
+	(void)as_guest;
+	if (carrier->scheme == HV_SCHEME_HYBRID && hybrid_guest_path(carrier, text) == 0) {
+		print_file(ways->out, ways->what, text, "");
+		ways->what = ways->next;
+		return 0;
+	}
+	if (carrier->cid == VMADDR_CID_ANY)
+		snprintf(text, sizeof(text), "AF_VSOCK, port %u", carrier->port);
+	else
+		snprintf(text, sizeof(text), "AF_VSOCK, CID %u, port %u", carrier->cid,
+		         carrier->port);
+	print_way(ways, text);
+	return 0;
+}
+
+/* One way or several: tried one after another to dial, all at once to listen. */
+static void print_hyperv(FILE *out, const struct hv_endpoint *endpoint, bool listening,
+                         const struct hv_machine *machine)
+{
+	enum hv_vm_kind kind = hv_vm_kind(&endpoint->address.vm);
+	bool has_service = endpoint->has_port || endpoint->has_service;
+	bool all = listening && kind != HV_VM_ONE;
+	struct ways ways = { out, listening ? "listens" : "dials", all ? "and" : "or" };
+	(void)hv_ways(endpoint, listening, NULL, machine, found_way, &ways);
+	if (has_service && kind == HV_VM_ONE)
+		print_way(&ways, listening ? "its VMM's socket, which only its starter knows"
+		                           : "its CID or its VMM's socket, which only its "
+		                             "starter knows");
+	else if (has_service && listening && (kind == HV_VM_ANY || kind == HV_VM_CHILDREN))
+		print_way(&ways, "the sockets of its VMs' VMMs, which only their starter knows");
+	const char *refusal = hv_refusal(endpoint, listening, machine);
+	if (refusal && ways.what != ways.next)
+		hv_line(out, ways.what, "refused: %s", refusal);
+	else if (refusal && kind != HV_VM_ONE)
+		hv_line(out, "but", "%s", refusal);
+}
+
+static void print_vsock(FILE *out, const struct hv_endpoint *endpoint,
+                        const struct hv_machine *machine)
+{
+	const char *refusal = hv_refusal(endpoint, false, machine);
+	if (refusal)
+		hv_line(out, "dials", "refused: %s", refusal);
+	else
+		hv_line(out, "dials", "AF_VSOCK, CID %u, port %u", endpoint->cid, endpoint->port);
+}
+
 void hv_print_dial(FILE *out, const struct hv_endpoint *endpoint, const struct hv_machine *machine)
 {
 	switch (endpoint->scheme) {
 	case HV_SCHEME_HYPERV:
-		print_hyperv(out, endpoint, machine);
+		print_hyperv(out, endpoint, false, machine);
+		print_hyperv(out, endpoint, true, machine);
 		break;
 	case HV_SCHEME_VSOCK:
-		if (endpoint->has_port)
-			print_vsock(out, endpoint->cid, endpoint->port, machine);
-		else
-			hv_line(out, "dials", "refused: the port is missing");
+		print_vsock(out, endpoint, machine);
 		break;
 	case HV_SCHEME_HYBRID:
 		print_hybrid(out, endpoint);
@@ -94,7 +118,9 @@ void hv_print_machine(FILE *out, const struct hv_machine *machine)
 	char own[40] = "without a CID of its own";
 	if (machine->cid != VMADDR_CID_ANY)
 		snprintf(own, sizeof(own), "CID %u", machine->cid);
-	hv_line(out, "this machine", "%s, %s, %s vsock loopback",
-	        machine->is_guest ? "a guest" : "no guest", own,
+	hv_line(out, "this machine", "%s%s, %s, %s AF_VSOCK, %s vsock loopback",
+	        machine->is_guest ? "a guest" : "no guest",
+	        machine->in_container ? ", in a container" : "", own,
+	        machine->has_vsock ? "with" : "without",
 	        machine->has_loopback ? "with" : "without");
 }

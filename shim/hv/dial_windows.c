@@ -10,30 +10,9 @@
 #define FIRST_BUILD 10240
 #define PUBLIC_BUILD 14393
 
-static const char *dial_refusal(const struct hv_endpoint *endpoint,
-                                const struct hv_machine *machine)
-{
-	if (endpoint->scheme != HV_SCHEME_HYPERV)
-		return "Windows carries hyperv: endpoints only";
-	switch (hv_vm_kind(&endpoint->address.vm)) {
-	case HV_VM_ANY:
-	case HV_VM_CHILDREN:
-		return "any and children are for listeners; nobody can be dialled by them";
-	case HV_VM_BROADCAST:
-		return "broadcast has no meaning";
-	case HV_VM_PARENT:
-		if (!machine->is_guest)
-			return "this machine is no guest, so it has no parent";
-		break;
-	default:
-		break;
-	}
-	return endpoint->has_service ? NULL : "the service is missing";
-}
-
 void hv_print_dial(FILE *out, const struct hv_endpoint *endpoint, const struct hv_machine *machine)
 {
-	const char *refusal = dial_refusal(endpoint, machine);
+	const char *refusal = hv_refusal(endpoint, false, machine);
 	if (refusal)
 		hv_line(out, "dials", "refused: %s", refusal);
 	else

@@ -42,8 +42,8 @@ static void print_vm(FILE *out, const struct hv_guid *vm)
 		[HV_VM_ANY] = "any: HV_GUID_WILDCARD, every partition",
 		[HV_VM_CHILDREN] = "children: HV_GUID_CHILDREN, the VMs of this machine",
 		[HV_VM_LOOPBACK] = "loopback: HV_GUID_LOOPBACK, this partition",
-		[HV_VM_PARENT] = "parent: HV_GUID_PARENT, the host of this machine",
-		[HV_VM_SILOHOST] = "silohost: HV_GUID_SILOHOST, the host of a Windows container",
+		[HV_VM_PARENT] = "parent: HV_GUID_PARENT, the host of this machine or container",
+		[HV_VM_SILOHOST] = "silohost: HV_GUID_SILOHOST, the host of this container",
 		[HV_VM_BROADCAST] = "broadcast: HV_GUID_BROADCAST, which nobody may use",
 		[HV_VM_ONE] = "one particular VM",
 	};
