@@ -90,6 +90,7 @@ int agent_run(struct agent *agent)
 
 void agent_deinit(struct agent *agent)
 {
+	entropy_port_free(agent->entropy_port);
 	kmsg_deinit(&agent->kmsg);
 	bridge_deinit(&agent->bridge);
 	storage_deinit(&agent->storage);
@@ -100,6 +101,7 @@ void agent_deinit(struct agent *agent)
 		process_free(agent->processes);
 	}
 	cgroup_mounts_free(agent->cgroup_mounts);
+	log_port_free(agent->log_port);
 	signals_deinit(&agent->signals);
 	loop_deinit(&agent->loop);
 }

@@ -5,7 +5,9 @@
 
 #include "agent/bridge.h"
 #include "agent/container.h"
+#include "agent/entropy_port.h"
 #include "agent/kmsg.h"
+#include "agent/log_port.h"
 #include "agent/process.h"
 #include "agent/storage.h"
 
@@ -14,6 +16,8 @@ struct agent {
 	struct signals signals;
 	struct bridge bridge;
 	struct kmsg kmsg;
+	struct entropy_port *entropy_port;      /* NULL: nothing is to be had there */
+	struct log_port *log_port;              /* NULL: the log is not on a port */
 	struct storage storage;
 	struct cgroup_mounts *cgroup_mounts;    /* probed at the first container */
 	struct container *containers;

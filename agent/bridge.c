@@ -96,6 +96,7 @@ static void bridge_connected(struct bridge *bridge, int fd)
 	}
 	bridge->connected = true;
 	bridge->connections++;
+	half_close_begin(&bridge->half_close);
 	bridge->redial_delay = REDIAL_FIRST;
 	log_debug("bridge: connected");
 }
@@ -138,6 +139,16 @@ static void bridge_dial(struct bridge *bridge)
 	take_fd(&fd); /* bridge_dialled() has it from the source */
 }
 
+/* hv_sock has it, and is known by having no CID. */
+static bool carries_half_close(const struct bridge *bridge)
+{
+	const struct hv_machine *machine = &bridge->machine;
+	bool hv_sock = machine->is_guest &&
+	               (machine->cid == VMADDR_CID_ANY || machine->cid <= VMADDR_CID_HOST);
+	return hv_capabilities(bridge->parent.scheme)->half_close ||
+	       (bridge->parent.scheme == HV_SCHEME_VSOCK && hv_sock);
+}
+
 int bridge_init(struct bridge *bridge, struct agent *agent, const struct hv_endpoint *parent)
 {
 	*bridge = (struct bridge){
@@ -150,6 +161,7 @@ int bridge_init(struct bridge *bridge, struct agent *agent, const struct hv_endp
 		.late = BUF(LATE_MAX),
 	};
 	hv_machine_probe(&bridge->machine);
+	bridge->half_close.known = carries_half_close(bridge);
 	int error = timer_init(&bridge->redial, &agent->loop, bridge_redial_due);
 	if (!error)
 		error = timer_init(&bridge->absence, &agent->loop, bridge_absence_over);

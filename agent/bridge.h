@@ -6,6 +6,7 @@
  * are handed to request.c; answers may be given at once or later, also after a reconnect.
  */
 
+#include "agent/relay.h"
 #include "hvsocket/hvsocket.h"
 #include "oci/channel.h"
 #include "oci/message.h"
@@ -28,6 +29,7 @@ struct bridge {
 	struct channel channel;
 	bool connected, negotiated;
 	uint32_t connections;           /* so far */
+	struct half_close half_close;   /* of standard streams while this one lasts */
 	uint32_t generation;            /* changes when unanswered requests lose their asker */
 	struct buf late;                /* plain mode: frames of answers for the next connection */
 	bool has_session;

@@ -46,17 +46,31 @@ int entropy_decode(const char *text, uint8_t ret[static ENTROPY_MAX])
 	return count;
 }
 
+int entropy_credit(const uint8_t *bytes, size_t count)
+{
+	_Alignas(struct rand_pool_info) uint8_t room[sizeof(struct rand_pool_info) + ENTROPY_MAX];
+	struct rand_pool_info *pool = (struct rand_pool_info *)(void *)room;
+	cleanup_close int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+	int r = fd < 0 ? -errno : 0;
+	while (!r && count) {
+		size_t size = min_size(count, ENTROPY_MAX);
+		pool->entropy_count = 8 * (int)size;
+		pool->buf_size = (int)size;
+		memcpy(room + sizeof(*pool), bytes, size);
+		r = ioctl(fd, RNDADDENTROPY, pool) < 0 ? -errno : 0;
+		bytes += size;
+		count -= size;
+	}
+	explicit_bzero(room, sizeof(room));
+	return r;
+}
+
 int entropy_add(const char *text)
 {
-	_Alignas(struct rand_pool_info) uint8_t bytes[sizeof(struct rand_pool_info) + ENTROPY_MAX];
-	struct rand_pool_info *pool = (struct rand_pool_info *)(void *)bytes;
-	int count = entropy_decode(text, bytes + sizeof(*pool));
-	if (count <= 0)
-		return count;
-	pool->entropy_count = 8 * count;
-	pool->buf_size = count;
-	cleanup_close int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
-	int r = fd < 0 || ioctl(fd, RNDADDENTROPY, pool) < 0 ? -errno : 0;
+	uint8_t bytes[ENTROPY_MAX];
+	int r = entropy_decode(text, bytes);
+	if (r > 0)
+		r = entropy_credit(bytes, (size_t)r);
 	explicit_bzero(bytes, sizeof(bytes));
 	return r;
 }

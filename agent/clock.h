@@ -13,3 +13,4 @@ int clock_set(uint64_t nanoseconds);
 int entropy_decode(const char *text, uint8_t ret[static ENTROPY_MAX]);
 /* Gives them to the kernel's random numbers, which may then count on them. */
 int entropy_add(const char *text);
+int entropy_credit(const uint8_t *bytes, size_t count);

@@ -4,13 +4,16 @@
  * hvagent: the program. Options, then the agent.
  *
  * As the first process of a VM it may not return: the kernel would panic. Its options come from the
- * kernel's command line then, among whose words may be others that nobody knew; and whatever makes
- * it end, ends the VM.
+ * kernel's command line then, among whose words may be others that nobody knew, or those that
+ * Microsoft's host has for its own guest (agent/gcs_options.h); and whatever makes it end, ends the
+ * VM.
  */
 
 #include "agent/agent.h"
 #include "agent/boot.h"
+#include "agent/gcs_options.h"
 #include "agent/power.h"
+#include "oci/file.h"
 #include "oci/files_limit.h"
 #include "oci/log.h"
 
@@ -20,6 +23,8 @@
 #include <string.h>
 
 #define FAILED_PAUSE 100000 /* microseconds */
+#define WORDS_MAX (64 << 10) /* for those of the kernel's command line */
+#define CORE_PATTERN "/proc/sys/kernel/core_pattern"
 
 static const char usage[] =
 	"usage: hvagent [options]\n"
@@ -31,16 +36,25 @@ static const char usage[] =
 	"  --port N            port of the bridge (default 0x40000000)\n"
 	"  --host-timeout N    ends when there is no host for so many seconds (default 0: waits on)\n"
 	"  --log-level LEVEL   error, warning, info (default) or debug; the log goes to stderr\n"
+	"  --log-port N        and from the connection on to this port of the host, as lines of\n"
+	"                      JSON (default 0: none)\n"
+	"  --entropy-port N    port of the host from which randomness for the kernel is read\n"
+	"                      (default 0: none)\n"
 	"  --version           print the version\n"
 	"  --help              print this text\n"
 	"\n"
 	"As the init of a VM it sets the VM up first; options are the words after -- on the kernel's\n"
-	"command line, and the log goes to the kernel's. When it ends, the VM is powered off.\n";
+	"command line, and the log goes to the kernel's. When it ends, the VM is powered off. It\n"
+	"understands the words of Microsoft's host, too: -e 1 /bin/vsockexec -e 109 /bin/gcs -v4 …\n";
 
 struct options {
 	const char *parent;
-	uint32_t port, host_timeout;
+	uint32_t port, host_timeout, entropy_port, log_port;
 	enum log_level level;
+	enum log_format port_format;
+	bool log_redial;
+	struct arena arena;             /* of what was said in Microsoft's words */
+	struct gcs_options gcs;
 };
 
 static int complain(const char *what, const char *value)
@@ -60,20 +74,24 @@ static int parse_number(const char *name, const char *text, uint32_t least, uint
 	return 0;
 }
 
-/* 1: done already (help, version). */
+/* 1: done already (help, version). Not strict: what is not known is kept in ret->gcs.ignored. */
 static int parse_options(int argc, char **argv, bool strict, struct options *ret)
 {
+	struct str_list *ignored = &ret->gcs.ignored;
 	static const struct option table[] = {
 		{ "parent", required_argument, NULL, 'p' },
 		{ "port", required_argument, NULL, 'n' },
 		{ "host-timeout", required_argument, NULL, 't' },
 		{ "log-level", required_argument, NULL, 'l' },
+		{ "log-port", required_argument, NULL, 'L' },
+		{ "entropy-port", required_argument, NULL, 'e' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
 	int c, error = 0;
-	while (!error && (c = getopt_long(argc, argv, "", table, NULL)) != -1) {
+	opterr = strict;
+	while (!error && (c = getopt_long(argc, argv, strict ? "" : ":", table, NULL)) != -1) {
 		switch (c) {
 		case 'p':
 			ret->parent = optarg;
@@ -88,19 +106,66 @@ static int parse_options(int argc, char **argv, bool strict, struct options *ret
 			if (log_level_parse(optarg, &ret->level) < 0)
 				error = complain("bad --log-level", optarg);
 			break;
+		case 'L':
+			error = parse_number("bad --log-port", optarg, 0, &ret->log_port);
+			break;
+		case 'e':
+			error = parse_number("bad --entropy-port", optarg, 0, &ret->entropy_port);
+			break;
 		case 'v':
 			puts("hvagent version " HVRUN_VERSION);
 			return 1;
 		case 'h':
 			fputs(usage, stdout);
 			return 1;
+		case ':':
+			return complain("no value for", argv[optind - 1]);
 		default:
-			return -EINVAL; /* getopt_long has said it */
+			if (strict)
+				return -EINVAL; /* getopt_long has said it */
+			ignored->item[ignored->count++] = argv[optind - 1];
 		}
 	}
 	if (!error && strict && optind < argc)
 		error = complain("unexpected argument", argv[optind]);
+	for (; !error && optind < argc; optind++)
+		ignored->item[ignored->count++] = argv[optind];
 	return error;
+}
+
+/* What Microsoft's host wants by its words. */
+static int heed_gcs_options(struct options *ret)
+{
+	const struct gcs_options *gcs = &ret->gcs;
+	const char *log_port = gcs->error_port ? gcs->error_port : gcs->output_port;
+	int error = 0;
+	if (gcs->entropy_port)
+		error = parse_number("bad -e of init", gcs->entropy_port, 0, &ret->entropy_port);
+	if (!error && log_port)
+		error = parse_number("bad -e or -o of vsockexec", log_port, 0, &ret->log_port);
+	if (!error && gcs->log_level && log_level_parse(gcs->log_level, &ret->level) < 0)
+		error = complain("bad -loglevel of gcs", gcs->log_level);
+	/* Who wants everything refused until there is a policy may not get an open door. */
+	if (!error && gcs->policy_stance && strcmp(gcs->policy_stance, "allow") != 0)
+		error = complain("no policy can be enforced here: -initial-policy-stance of gcs",
+		                 gcs->policy_stance);
+	if (gcs->log_format && !strcmp(gcs->log_format, "text"))
+		ret->port_format = LOG_FORMAT_TEXT;
+	ret->log_redial = gcs->redial != NULL;
+	return error;
+}
+
+/* Of the words after -- on the kernel's command line. */
+static int parse_kernel_words(int argc, char **argv, struct options *ret)
+{
+	struct str_list rest;
+	int error = gcs_options_take(&ret->arena, argc, argv, &ret->gcs, &rest);
+	if (error < 0)
+		return complain("on the kernel's command line, something is missing behind",
+		                argv[argc - 1]);
+	error = heed_gcs_options(ret);
+	/* getopt_long(3) changes their order, not what they say. */
+	return error ? error : parse_options((int)rest.count, (char **)rest.item, false, ret);
 }
 
 static int parse_parent(const struct options *options, struct hv_endpoint *ret)
@@ -144,6 +209,27 @@ static int start(struct agent *agent, const struct hv_endpoint *parent)
 	return error;
 }
 
+/* What the VM has to do without is said in the log. */
+static void dial_ports(struct agent *agent, const struct options *options)
+{
+	const struct bridge *bridge = &agent->bridge;
+	int error = 0;
+	if (options->entropy_port) {
+		struct hv_endpoint endpoint = bridge_endpoint(bridge, options->entropy_port);
+		error = entropy_port_start(&agent->entropy_port, &agent->loop, &bridge->machine,
+		                           &endpoint);
+		if (error < 0)
+			log_warning("entropy from the host: %s", errno_text(error));
+	}
+	if (options->log_port) {
+		struct hv_endpoint endpoint = bridge_endpoint(bridge, options->log_port);
+		error = log_port_start(&agent->log_port, &agent->loop, &bridge->machine, &endpoint,
+		                       options->port_format, options->log_redial);
+		if (error < 0)
+			log_warning("log: %s", errno_text(error));
+	}
+}
+
 static int run(struct agent *agent, bool first)
 {
 	int error;
@@ -163,22 +249,37 @@ static int serve(const struct options *options, const struct hv_endpoint *parent
 	int error = start(&agent, parent);
 	if (!error) {
 		bridge_limit_absence(&agent.bridge, options->host_timeout * UINT64_C(1000));
+		dial_ports(&agent, options);
 		error = run(&agent, first);
 	}
 	agent_deinit(&agent);
 	return error;
 }
 
+/* What only a VM's first process does with its options. */
+static void heed_in_vm(const struct options *options)
+{
+	const char *pattern = options->gcs.core_pattern;
+	for (size_t i = 0; i < options->gcs.ignored.count; i++)
+		log_info("ignored: \"%s\"", options->gcs.ignored.item[i]);
+	int error = pattern ? file_write_text(AT_FDCWD, CORE_PATTERN, pattern) : 0;
+	if (error < 0)
+		log_warning("boot: " CORE_PATTERN ": %s", errno_text(error));
+}
+
 int main(int argc, char **argv)
 {
-	struct options options = {
+	static struct options options = {
 		.parent = "vsock:host",
 		.port = BRIDGE_PORT,
 		.level = LOG_LEVEL_INFO,
+		.port_format = LOG_FORMAT_JSON,
+		.arena = ARENA(WORDS_MAX),
 	};
 	struct hv_endpoint parent;
 	bool first = boot_wanted(argv[0]);
-	int r = parse_options(argc, argv, !first, &options);
+	int r = first ? parse_kernel_words(argc, argv, &options)
+	              : parse_options(argc, argv, true, &options);
 	if (!r)
 		r = parse_parent(&options, &parent);
 	if (!first && r)
@@ -187,6 +288,8 @@ int main(int argc, char **argv)
 	log_init(STDERR_FILENO, LOG_FORMAT_TEXT, options.level);
 	if (first && !r)
 		r = boot(options.level);
+	if (first && !r)
+		heed_in_vm(&options);
 	if (!r)
 		r = serve(&options, &parent, first);
 	if (first)

@@ -3,16 +3,30 @@
 /*
  * Plain mode ends a stream with a half-close and waits for the host's close: that order is what
  * makes output complete when the exit is answered. Look-alikes of vsock do not all carry a
- * half-close, so there the wait is bounded: everything was handed to the transport by then.
+ * half-close, and a guest cannot ask for it. So the first output that ends on a connection of the
+ * bridge tries it: a host that closes within TRIAL was told; if it does not, outputs that end later
+ * are closed at once, everything having been handed to the transport.
+ *
+ * Either conclusion may be wrong, and neither may cost more than it must. A host that was told and
+ * took longer than TRIAL passes for one that cannot be told: its later waits are answered when the
+ * transport has the output, not when the host has, and it has to read on behind the answer, as any
+ * host does on such a transport. A host that happened to close for a reason of its own, within
+ * TRIAL after a half-close that was lost, passes for one that is told: the next output that ends
+ * keeps its wait for PATIENCE. As does a host that forgets to close. After that it is tried again,
+ * so the error is paid for once. What a host has closed before its output ended proves nothing.
  */
 
 #include "agent/relay.h"
+
+#include "oci/log.h"
 
 #include <fcntl.h>
 #include <sys/socket.h>
 
 #define RELAY_HELD 65536
 #define DIAL_PAUSE 100
+#define TRIAL 1000              /* milliseconds for a host to close that can be told, if it can */
+#define PATIENCE 30000          /* the same when it is known that it can; then it leaks */
 
 static void dialer_next(struct dialer *dialer);
 
@@ -97,6 +111,14 @@ void dialer_deinit(struct dialer *dialer)
 	timer_deinit(&dialer->retry);
 }
 
+void half_close_begin(struct half_close *half_close)
+{
+	half_close->state = half_close->known ? HALF_CLOSE_ARRIVES : HALF_CLOSE_UNTRIED;
+	half_close->connection++;
+	half_close->trial = TRIAL;
+	half_close->patience = PATIENCE;
+}
+
 static void relay_close(struct relay *relay)
 {
 	source_deinit(&relay->from);
@@ -114,27 +136,69 @@ static void relay_finish(struct relay *relay)
 	relay->finished(relay);
 }
 
+/* NULL: what this relay sees says nothing about the present connection. */
+static struct half_close *present_half_close(const struct relay *relay)
+{
+	struct half_close *half_close = relay->half_close;
+	return half_close->connection == relay->connection ? half_close : NULL;
+}
+
+/* The host has not closed in time. */
 static int relay_bound_over(struct timer *timer)
 {
-	relay_finish(container_of(timer, struct relay, closing_bound));
+	struct relay *relay = container_of(timer, struct relay, closing_bound);
+	struct half_close *half_close = present_half_close(relay);
+	if (half_close && half_close->state == HALF_CLOSE_ARRIVES && !relay->patient) {
+		/* Another output has shown meanwhile that it was told. */
+		relay->patient = true;
+		if (timer_set(timer, half_close->patience) >= 0)
+			return 0;
+	}
+	if (relay->patient)
+		log_warning("standard streams: the host does not close one that has ended");
+	if (half_close && half_close->state == HALF_CLOSE_UNTRIED) {
+		log_debug("standard streams: half-closes do not reach the host");
+		half_close->state = HALF_CLOSE_LOST;
+	} else if (half_close && half_close->state == HALF_CLOSE_ARRIVES && !half_close->known) {
+		half_close->state = HALF_CLOSE_UNTRIED;
+	}
+	relay_finish(relay);
 	return 0;
+}
+
+/* The host has closed after a half-close. */
+static void relay_closed(struct relay *relay)
+{
+	struct half_close *half_close = present_half_close(relay);
+	if (half_close && half_close->state == HALF_CLOSE_UNTRIED)
+		half_close->state = HALF_CLOSE_ARRIVES;
+	relay_finish(relay);
+}
+
+/* What the host says on an output is of no interest, but that it has closed it. */
+static bool host_closed(const struct relay *relay)
+{
+	char bytes[4096];
+	ssize_t n = recv(relay->socket_fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 /* Everything was written. */
 static void relay_end(struct relay *relay)
 {
-	if (!relay->output || relay->terminal) {
+	struct half_close *half_close = relay->half_close;
+	if (!relay->output || relay->terminal || half_close->state == HALF_CLOSE_LOST ||
+	    host_closed(relay) || hv_shutdown(relay->socket_fd, SHUT_WR) < 0) {
 		relay_finish(relay);
 		return;
 	}
 	relay->closing = true;
+	relay->connection = half_close->connection;
+	relay->patient = half_close->state == HALF_CLOSE_ARRIVES;
 	source_want(&relay->from, 0);
-	if (hv_shutdown(relay->socket_fd, SHUT_WR) < 0) {
-		relay_finish(relay);
-		return;
-	}
 	source_want(&relay->to, EPOLLIN);
-	if (relay->bound && timer_set(&relay->closing_bound, relay->bound) < 0)
+	if (timer_set(&relay->closing_bound,
+	              relay->patient ? half_close->patience : half_close->trial) < 0)
 		relay_finish(relay);
 }
 
@@ -190,11 +254,10 @@ static int relay_from(struct source *source, uint32_t got)
 static int relay_to(struct source *source, uint32_t got)
 {
 	struct relay *relay = container_of(source, struct relay, to);
+	(void)source;
 	if (relay->closing) {
-		char byte[64];
-		ssize_t n = read(source->fd, byte, sizeof(byte));
-		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-			relay_finish(relay);
+		if (host_closed(relay))
+			relay_closed(relay);
 		return 0;
 	}
 	if ((got & (EPOLLERR | EPOLLHUP)) && !(got & EPOLLOUT)) {
@@ -206,14 +269,15 @@ static int relay_to(struct source *source, uint32_t got)
 }
 
 int relay_start(struct relay *relay, struct loop *loop, int socket_fd, int pipe_fd, bool output,
-                bool terminal, uint64_t bound, void (*finished)(struct relay *relay))
+                bool terminal, struct half_close *half_close,
+                void (*finished)(struct relay *relay))
 {
 	*relay = (struct relay)RELAY_NULL;
 	relay->socket_fd = socket_fd;
 	relay->pipe_fd = pipe_fd;
 	relay->output = output;
 	relay->terminal = terminal;
-	relay->bound = bound;
+	relay->half_close = half_close;
 	relay->finished = finished;
 	relay->held = (struct buf)BUF(RELAY_HELD);
 	relay->active = true;

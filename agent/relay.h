@@ -33,9 +33,23 @@ int dialer_start(struct dialer *dialer, struct loop *loop, const struct hv_machi
 void dialer_deinit(struct dialer *dialer);
 
 /*
+ * Whether a half-close reaches the host, as far as is known; of one connection of the bridge, since
+ * behind the next there may be another VMM. Each output that ends looks here and adds to it.
+ */
+struct half_close {
+	bool known;             /* the transport is sure to have it */
+	enum { HALF_CLOSE_UNTRIED, HALF_CLOSE_ARRIVES, HALF_CLOSE_LOST } state;
+	uint32_t connection;
+	uint64_t trial, patience;       /* milliseconds; see half_close_begin() */
+};
+
+/* A new connection: what was found out on the last one means nothing, nor what it may still tell. */
+void half_close_begin(struct half_close *half_close);
+
+/*
  * One direction. Bytes are copied from `from` to `to` through at most 64 KiB. When `from` ends,
- * an output relay half-closes the socket and waits for the host's close, bounded where the
- * transport may not carry a half-close; an input relay closes the pipe.
+ * an output relay half-closes the socket and waits for the host's close, for a time that depends on
+ * *half_close (which may be shared); an input relay closes the pipe.
  */
 struct relay {
 	struct source from, to;
@@ -44,7 +58,9 @@ struct relay {
 	bool output;            /* pipe → socket */
 	bool terminal;
 	bool active, source_ended, closing;
-	uint64_t bound;         /* milliseconds to wait for the host's close; 0 = for ever */
+	bool patient;           /* it waits for as long as hosts that were told may take */
+	struct half_close *half_close;  /* of an output without a terminal; borrowed */
+	uint32_t connection;    /* of *half_close when the closing began */
 	struct timer closing_bound;
 	struct buf held;
 	void (*finished)(struct relay *relay);
@@ -54,6 +70,7 @@ struct relay {
 
 /* Takes both fds. finished() is called once, from the loop. */
 int relay_start(struct relay *relay, struct loop *loop, int socket_fd, int pipe_fd, bool output,
-                bool terminal, uint64_t bound, void (*finished)(struct relay *relay));
+                bool terminal, struct half_close *half_close,
+                void (*finished)(struct relay *relay));
 /* An input relay whose process is gone: stops, without finished(). */
 void relay_deinit(struct relay *relay);

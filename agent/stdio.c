@@ -22,7 +22,6 @@
 
 #define SETTLE 10               /* milliseconds */
 #define SETTLE_MAX 1000         /* milliseconds between looks at a terminal whose reader is slow */
-#define CLOSE_BOUND 1000        /* milliseconds, where a half-close may be lost on the way */
 
 static struct loop *stdio_loop(struct stdio *stdio)
 {
@@ -294,10 +293,9 @@ static void relay_finished(struct relay *relay)
 static int start_relay(struct stdio *stdio, int i)
 {
 	struct stdio_end *end = &stdio->end[i];
-	bool half_close = hv_capabilities(stdio_bridge(stdio)->parent.scheme)->half_close;
 	return relay_start(&end->relay, stdio_loop(stdio), take_fd(&end->connection),
 	                   take_fd(&end->ours), i != STDIO_IN, stdio->terminal,
-	                   half_close ? 0 : CLOSE_BOUND, relay_finished);
+	                   &stdio_bridge(stdio)->half_close, relay_finished);
 }
 
 /* The host is about to learn that nothing was started, so it must not hear of streams any more. */

@@ -40,6 +40,8 @@ static const struct {
 	{ "debug", LOG_LEVEL_DEBUG, 7 },
 	{ "warn", LOG_LEVEL_WARNING },
 	{ "trace", LOG_LEVEL_DEBUG },
+	{ "fatal", LOG_LEVEL_ERROR },
+	{ "panic", LOG_LEVEL_ERROR },
 };
 
 void log_init(int fd, enum log_format format, enum log_level level)
@@ -51,10 +53,14 @@ void log_init(int fd, enum log_format format, enum log_level level)
 	state.full = NULL;
 }
 
-void log_move(int fd)
+struct log_place log_move(struct log_place to)
 {
-	state.fd = fd;
+	struct log_place from = { .fd = state.fd, .format = state.format };
+
+	state.fd = to.fd;
+	state.format = to.format;
 	state.full = NULL;
+	return from;
 }
 
 void log_limit(uint64_t bytes, void (*full)(void))
@@ -111,7 +117,8 @@ const char *time_now(char text[static TIME_TEXT])
 }
 
 /* Static, not on the stack: the programs have one thread, and few lines are long. */
-static char message[MESSAGE_MAX], line[MESSAGE_MAX * JSON_ESCAPED_MAX + 128];
+static char message[MESSAGE_MAX], line[LOG_LINE];
+_Static_assert(LOG_LINE >= MESSAGE_MAX * JSON_ESCAPED_MAX + 128, "a line has room");
 
 /* The line that says the first size bytes of the message; its length. */
 static size_t compose(enum log_level level, size_t size)

@@ -8,6 +8,9 @@
 
 #include "hvsocket/base.h"
 
+/* No line is longer. */
+#define LOG_LINE 12544
+
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_format {
 	LOG_FORMAT_TEXT, /* time="2026-…Z" level=error msg="…" */
@@ -18,11 +21,15 @@ enum log_format {
 /* fd is borrowed; -1 silences. On one that does not block, lines for which there is no room are
  * lost, and their number is told by the next one that is not. */
 void log_init(int fd, enum log_format format, enum log_level level);
-/* Goes on at another fd, borrowed; -1 silences. */
-void log_move(int fd);
+struct log_place {
+	int fd;
+	enum log_format format;
+};
+/* Goes on at another place, its fd borrowed; where it went until now. */
+struct log_place log_move(struct log_place to);
 /* After log_init(): every so many bytes full() is called, which may go on with another file. */
 void log_limit(uint64_t bytes, void (*full)(void));
-/* "error", "warning" ("warn"), "info", "debug" ("trace"); -EINVAL. */
+/* "error" ("fatal", "panic"), "warning" ("warn"), "info", "debug" ("trace"); -EINVAL. */
 int log_level_parse(const char *text, enum log_level *ret);
 void log_write(enum log_level level, const char *format, ...) printf_like(2, 3);
 bool log_wants(enum log_level level);

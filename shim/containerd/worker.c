@@ -66,7 +66,7 @@ static _Noreturn void child(const struct worker_job *job, int outcome_fd)
 	outcome.result = arrange(job, outcome_fd);
 	if (outcome.result < 0)
 		_exit(1);
-	log_move(job->log_fd < 0 ? -1 : KEPT_LOG);
+	log_move((struct log_place){ job->log_fd < 0 ? -1 : KEPT_LOG, LOG_FORMAT_TEXT });
 	outcome.result = job->work(job->context, &outcome.fault);
 	_exit(write(KEPT_OUTCOME, &outcome, sizeof(outcome)) == sizeof(outcome) ? 0 : 1);
 }

@@ -5,13 +5,17 @@ import json
 import os
 import select
 import socket
+import subprocess
 import time
 
 import pytest
 
+import bootports
 import bridge as b
 import watch
+from agent import Agent
 from container import config, namespaces, sh, without_namespace
+from hvrun import HVAGENT
 
 GOLDEN_REQUEST = (b'{"ContainerId":"","ActivityId":"00000000-0000-0000-0000-000000000000",'
                   b'"MinimumVersion":4,"MaximumVersion":4}\n')
@@ -934,3 +938,165 @@ def test_namespace_paths(agent, plain, rootfs):
     assert name == os.readlink(f"/proc/{agent.host_pid(init.pid)}/ns/net")
     assert host == "box"
     plain.call("ShutdownForced", cid=cid)
+
+
+# What a guest of Microsoft's host dials when it boots
+
+
+class Booting:
+    """An agent with these ports, and the host's ends of them."""
+
+    def __init__(self, place):
+        self.place = place
+        self.base = place.path / "b"
+        self.agent = self.log = self.entropy = None
+
+    def start(self, *options):
+        self.agent = Agent(self.place, *options)
+        return self.agent
+
+    def kernel_log(self):
+        """Where the log goes that goes nowhere else: here it is standard error."""
+        return self.agent.log_path.read_text(errors="replace")
+
+    def wait(self, words, timeout=5):
+        watch.eventually(lambda: words in self.kernel_log(), timeout, words)
+
+    def check_clean(self):
+        """Nothing but the bridge is open."""
+        def sockets():
+            return [name for name in self.agent.state()["fds"] if name == "socket"]
+        watch.eventually(lambda: len(sockets()) == 1, 3, "the end of the other connections")
+
+    def close(self):
+        for part in (self.agent and self.agent.bridge, self.log, self.entropy):
+            if part:
+                part.close()
+        if self.agent:
+            self.agent.kill()
+            print(self.kernel_log()[-8000:])
+
+
+@pytest.fixture
+def booting(place):
+    made = Booting(place)
+    yield made
+    made.close()
+
+
+def test_entropy_port(booting):
+    booting.entropy = bootports.Entropy(booting.base)
+    agent = booting.start("--entropy-port", "1")
+    booting.entropy.give()
+    booting.wait("entropy from the host: 512 bytes")
+    agent.plain()
+    booting.check_clean()
+    assert booting.entropy.given == 1 and agent.end() == 0
+
+
+@pytest.mark.parametrize("size, said", [
+    (0, "entropy from the host: none"), (1, "entropy from the host: 1 bytes"),
+    (1 << 20, "entropy from the host: 4096 bytes")])
+def test_entropy_of_other_sizes(booting, size, said):
+    booting.entropy = bootports.Entropy(booting.base)
+    agent = booting.start("--entropy-port", "1")
+    booting.entropy.give(size)
+    booting.wait(said)
+    agent.plain().vm_exec("true").finish()
+    booting.check_clean()
+
+
+def test_entropy_of_a_host_that_does_not_close(booting):
+    """It has ten seconds; the bridge does not wait for it."""
+    booting.entropy = bootports.Entropy(booting.base)
+    agent = booting.start("--entropy-port", "1")
+    with booting.entropy.give(100, keep=True):
+        begin = time.monotonic()
+        assert agent.plain().vm_exec("echo", "well").finish() == (0, b"well\n", b"")
+        assert time.monotonic() - begin < 2
+        booting.wait("after 100 bytes: connection timed out", 15)
+        booting.wait("entropy from the host: 100 bytes")
+    booting.check_clean()
+
+
+def test_ports_that_nobody_listens_on(booting):
+    agent = booting.start("--entropy-port", "1", "--log-port", "109")
+    assert agent.plain().vm_exec("echo", "well").finish() == (0, b"well\n", b"")
+    booting.wait("entropy from the host: after 0 bytes: no such file or directory")
+    booting.wait("log: port 109 of the host: cannot be dialled: no such file or directory")
+    booting.check_clean()
+    assert agent.end() == 0
+
+
+@pytest.mark.parametrize("option", ["--entropy-port", "--log-port"])
+def test_port_0_is_none(booting, option):
+    agent = booting.start(option, "0")
+    agent.plain().vm_exec("true").finish()
+    assert "the host:" not in booting.kernel_log()
+    booting.check_clean()
+
+
+@pytest.mark.parametrize("option", ["--entropy-port", "--log-port"])
+@pytest.mark.parametrize("value", ["", "x", "-1", "4294967295", "1x"])
+def test_bad_ports(option, value):
+    result = subprocess.run([HVAGENT, option, value], capture_output=True, text=True, timeout=5)
+    assert result.returncode == 1 and not result.stdout
+    assert result.stderr == f'hvagent: bad {option} "{value}"; see hvagent --help\n'
+
+
+def test_log_port(booting, rootfs):
+    booting.log = bootports.Log(booting.base)
+    agent = booting.start("--log-port", "109")
+    booting.log.accept()
+    assert booting.log.wait("version ")["level"] == "info"
+    agent.plain()
+    booting.log.wait("bridge: negotiated")
+    # Whatever the text, it stays JSON.
+    agent.bridge.ask("GetProperties", cid='x"\\\n\u2028\x01<&>' + "\u20ac" * 4000)
+    assert booting.log.wait("does not exist")["level"] == "debug"
+    assert agent.output(sh("echo well", rootfs=rootfs)) == "well\n"
+    # What came before is where it was, and nothing since.
+    text = booting.kernel_log()
+    assert "log: from here on to port 109 of the host" in text and "negotiated" not in text
+    assert agent.end() == 0
+    booting.log.wait("ending: SIGTERM")
+    assert not booting.log.rest
+
+
+def test_log_reader_that_goes(booting):
+    """The log goes on where it went before."""
+    booting.log = bootports.Log(booting.base)
+    agent = booting.start("--log-port", "109")
+    booting.log.accept()
+    booting.log.wait("version ")
+    booting.log.hang_up()
+    booting.wait("log: port 109 of the host: the connection was lost: closed by the host")
+    agent.plain().vm_exec("true").finish()
+    booting.wait("bridge: negotiated")
+    booting.check_clean()
+
+
+def test_log_reader_that_does_not_read(booting):
+    """Nobody waits for it, memory keeps a bound, and what was lost is counted."""
+    booting.log = bootports.Log(booting.base)
+    agent = booting.start("--log-port", "109")
+    booting.log.accept()
+    plain = agent.plain()
+    plain.ask("DumpStacks")
+    before = watch.rss(agent.pid)
+    begin, count = time.monotonic(), 4000
+    for n in range(count):
+        plain.call("GetProperties", cid=f"unknown-{n}-" + "x" * 300, result=b.NO_SUCH_CONTAINER)
+    print(f"{count} requests took {time.monotonic() - begin:.1f} s, "
+          f"{before} KiB have become {watch.rss(agent.pid)}")
+    assert watch.rss(agent.pid) - before < 1024
+    got = len(booting.log.said("unknown-"))
+    assert 100 < got < count
+    lost = 0
+    for n in range(3):
+        plain.ask("GetProperties", cid=f"later-{n}")
+        booting.log.wait(f"later-{n}")
+    for entry in booting.log.said("lines of the log were lost here"):
+        assert entry["level"] == "warning"
+        lost += int(entry["msg"].split()[0])
+    assert len(booting.log.said("unknown-")) + lost == count

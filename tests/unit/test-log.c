@@ -175,6 +175,7 @@ static void test_levels(void **state)
 		{ "error", LOG_LEVEL_ERROR }, { "warning", LOG_LEVEL_WARNING },
 		{ "warn", LOG_LEVEL_WARNING }, { "info", LOG_LEVEL_INFO },
 		{ "debug", LOG_LEVEL_DEBUG }, { "trace", LOG_LEVEL_DEBUG },
+		{ "fatal", LOG_LEVEL_ERROR }, { "panic", LOG_LEVEL_ERROR },
 	};
 	int fd = (int)(intptr_t)*state;
 	enum log_level level;

@@ -25,6 +25,7 @@ struct fixture {
 	struct loop loop;
 	struct timer patience;
 	struct relay *relay;
+	struct half_close half_close;
 	int finished;
 	int pipe;   /* the process's end */
 	int socket; /* the host's end */
@@ -55,6 +56,7 @@ static int setup(void **state)
 	assert_int_equal(loop_init(&fixture->loop), 0);
 	assert_int_equal(timer_init(&fixture->patience, &fixture->loop, on_patience), 0);
 	fixture->pipe = fixture->socket = -1;
+	half_close_begin(&fixture->half_close);
 	signal(SIGPIPE, SIG_IGN);
 	*state = present = fixture;
 	return 0;
@@ -82,7 +84,7 @@ static void run(struct fixture *fixture, uint64_t milliseconds)
 	timer_set(&fixture->patience, 0);
 }
 
-static void start(struct fixture *fixture, int ours, bool output, bool terminal, uint64_t bound)
+static void start(struct fixture *fixture, int ours, bool output, bool terminal)
 {
 	int sockets[2];
 	assert_int_equal(
@@ -91,16 +93,16 @@ static void start(struct fixture *fixture, int ours, bool output, bool terminal,
 	fixture->relay = malloc(sizeof(*fixture->relay));
 	assert_non_null(fixture->relay);
 	assert_int_equal(relay_start(fixture->relay, &fixture->loop, sockets[1], ours, output,
-				     terminal, bound, on_finished),
+				     terminal, &fixture->half_close, on_finished),
 			 0);
 }
 
-static void start_pipe(struct fixture *fixture, bool output, uint64_t bound)
+static void start_pipe(struct fixture *fixture, bool output)
 {
 	int fds[2];
 	assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
 	fixture->pipe = fds[output ? 1 : 0];
-	start(fixture, fds[output ? 0 : 1], output, false, bound);
+	start(fixture, fds[output ? 0 : 1], output, false);
 }
 
 /* A raw terminal. */
@@ -113,7 +115,7 @@ static void start_terminal(struct fixture *fixture, bool output)
 	cfmakeraw(&raw);
 	assert_int_equal(tcsetattr(fixture->pipe, TCSANOW, &raw), 0);
 	assert_int_equal(fcntl(master, F_SETFL, O_NONBLOCK), 0);
-	start(fixture, master, output, true, 0);
+	start(fixture, master, output, true);
 }
 
 static void assert_read(int fd, const char *expected)
@@ -129,7 +131,7 @@ static void test_closing_handshake(void **state)
 {
 	struct fixture *fixture = *state;
 	char byte;
-	start_pipe(fixture, OUTPUT, 0);
+	start_pipe(fixture, OUTPUT);
 	assert_int_equal(write(fixture->pipe, "last words", 10), 10);
 	close_fd(&fixture->pipe);
 	run(fixture, 20);
@@ -151,18 +153,56 @@ static uint64_t now(void)
 	return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
 }
 
-/* A half-close that is lost on the way; the bound begins when all is written, not before. */
-static void test_bound(void **state)
+/* One that ends at once; its bytes, and whether the host was told of the end. */
+static bool run_to_its_end(struct fixture *fixture)
+{
+	char bytes[16];
+	ssize_t n;
+	start_pipe(fixture, OUTPUT);
+	assert_int_equal(write(fixture->pipe, "x", 1), 1);
+	close_fd(&fixture->pipe);
+	fixture->finished = 0;
+	run(fixture, 20);
+	assert_int_equal(recv(fixture->socket, bytes, 1, 0), 1);
+	n = recv(fixture->socket, bytes, 1, MSG_DONTWAIT);
+	assert_true(n == 0 || errno == EAGAIN);
+	return n == 0;
+}
+
+/* Waits, and says for how long. */
+static uint64_t run_until_finished(struct fixture *fixture)
+{
+	uint64_t begin = now();
+	if (!fixture->finished)
+		run(fixture, 5000);
+	assert_int_equal(fixture->finished, 1);
+	close_fd(&fixture->socket);
+	return now() - begin;
+}
+
+enum { TRIAL = 60, LONG = 400 };
+
+static void set_bounds(struct fixture *fixture, bool known)
+{
+	fixture->half_close.known = known;
+	half_close_begin(&fixture->half_close);
+	fixture->half_close.trial = TRIAL;
+	fixture->half_close.patience = LONG;
+}
+
+/* The trial begins when all is written, not before; whoever comes later is closed at once. */
+static void test_lost_half_close(void **state)
 {
 	struct fixture *fixture = *state;
-	enum { BOUND = 60, SIZE = 300000 };
+	enum { SIZE = 300000 };
 	char *bytes = calloc(1, SIZE);
 	size_t got = 0;
-	start_pipe(fixture, OUTPUT, BOUND);
+	set_bounds(fixture, false);
+	start_pipe(fixture, OUTPUT);
 	assert_int_equal(fcntl(fixture->pipe, F_SETPIPE_SZ, SIZE), 524288);
 	assert_int_equal(write(fixture->pipe, bytes, SIZE), SIZE);
 	close_fd(&fixture->pipe);
-	run(fixture, 2 * BOUND);
+	run(fixture, 2 * TRIAL);
 	assert_int_equal(fixture->finished, 0);
 	while (got < SIZE) {
 		ssize_t n = read(fixture->socket, bytes, SIZE);
@@ -172,11 +212,90 @@ static void test_bound(void **state)
 			run(fixture, 1);
 		assert_int_equal(fixture->finished, 0);
 	}
-	uint64_t begin = now();
-	run(fixture, 1000);
-	assert_int_equal(fixture->finished, 1);
-	assert_in_range(now() - begin, BOUND / 2, BOUND * 5);
+	assert_in_range(run_until_finished(fixture), TRIAL / 2, TRIAL * 3);
+	assert_int_equal(fixture->half_close.state, HALF_CLOSE_LOST);
 	free(bytes);
+
+	assert_true(run_to_its_end(fixture));
+	assert_int_equal(fixture->finished, 1);
+	close_fd(&fixture->socket);
+	/* The next connection of the bridge is another matter. */
+	set_bounds(fixture, false);
+	assert_true(run_to_its_end(fixture));
+	assert_int_equal(fixture->finished, 0);
+	assert_in_range(run_until_finished(fixture), TRIAL / 4, TRIAL * 3);
+}
+
+/* One host that closes is proof; then others may take their time, but not for ever. */
+static void test_half_close_that_arrives(void **state)
+{
+	struct fixture *fixture = *state;
+	set_bounds(fixture, false);
+	assert_true(run_to_its_end(fixture));
+	assert_int_equal(fixture->finished, 0);
+	close_fd(&fixture->socket);
+	run_until_finished(fixture);
+	assert_int_equal(fixture->half_close.state, HALF_CLOSE_ARRIVES);
+
+	assert_true(run_to_its_end(fixture));
+	run(fixture, 2 * TRIAL);
+	assert_int_equal(fixture->finished, 0);
+	assert_in_range(run_until_finished(fixture), LONG / 4, LONG * 2);
+	/* A leak, or an error: it is tried again. */
+	assert_int_equal(fixture->half_close.state, HALF_CLOSE_UNTRIED);
+	assert_true(run_to_its_end(fixture));
+	assert_in_range(run_until_finished(fixture), TRIAL / 4, TRIAL * 3);
+	assert_int_equal(fixture->half_close.state, HALF_CLOSE_LOST);
+}
+
+static void test_known_half_close(void **state)
+{
+	struct fixture *fixture = *state;
+	set_bounds(fixture, true);
+	for (int i = 0; i < 2; i++) {
+		assert_true(run_to_its_end(fixture));
+		assert_in_range(run_until_finished(fixture), LONG / 2, LONG * 2);
+		assert_int_equal(fixture->half_close.state, HALF_CLOSE_ARRIVES);
+	}
+}
+
+/* A trial goes on as a wait when another has shown meanwhile that it is one. */
+static void test_half_close_proved_by_another(void **state)
+{
+	struct fixture *fixture = *state;
+	set_bounds(fixture, false);
+	assert_true(run_to_its_end(fixture));
+	fixture->half_close.state = HALF_CLOSE_ARRIVES;
+	run(fixture, 2 * TRIAL);
+	assert_int_equal(fixture->finished, 0);
+	assert_in_range(run_until_finished(fixture), LONG / 2, LONG * 2);
+}
+
+/* What becomes of an output that began to close on an earlier connection proves nothing. */
+static void test_trials_of_another_connection(void **state)
+{
+	struct fixture *fixture = *state;
+	set_bounds(fixture, false);
+	for (int i = 0; i < 2; i++) {
+		assert_true(run_to_its_end(fixture));
+		set_bounds(fixture, false);
+		if (i)
+			close_fd(&fixture->socket);
+		assert_in_range(run_until_finished(fixture), 0, TRIAL * 3);
+		assert_int_equal(fixture->half_close.state, HALF_CLOSE_UNTRIED);
+	}
+}
+
+/* Nor does a host that did not want to hear the end. */
+static void test_closed_before_its_end(void **state)
+{
+	struct fixture *fixture = *state;
+	set_bounds(fixture, false);
+	start_pipe(fixture, OUTPUT);
+	close_fd(&fixture->socket);
+	close_fd(&fixture->pipe);
+	assert_in_range(run_until_finished(fixture), 0, TRIAL / 2);
+	assert_int_equal(fixture->half_close.state, HALF_CLOSE_UNTRIED);
 }
 
 /* A reader that stalls is waited for without a turn of the loop, and nothing is lost. */
@@ -186,7 +305,7 @@ static void test_slow_reader(void **state)
 	enum { TOTAL = 2000000 };
 	static uint8_t bytes[65536];
 	size_t written = 0, got = 0;
-	start_pipe(fixture, OUTPUT, 0);
+	start_pipe(fixture, OUTPUT);
 	while (got < TOTAL) {
 		for (size_t i = 0; i < sizeof(bytes); i++)
 			bytes[i] = (uint8_t)((written + i) * 7 >> 3);
@@ -219,7 +338,7 @@ static void test_slow_reader(void **state)
 static void test_host_hangs_up_on_output(void **state)
 {
 	struct fixture *fixture = *state;
-	start_pipe(fixture, OUTPUT, 0);
+	start_pipe(fixture, OUTPUT);
 	close_fd(&fixture->socket);
 	run(fixture, 10);
 	assert_int_equal(fixture->finished, 0);
@@ -235,7 +354,7 @@ static void test_host_hangs_up_on_a_stalled_output(void **state)
 {
 	struct fixture *fixture = *state;
 	static char bytes[65536];
-	start_pipe(fixture, OUTPUT, 0);
+	start_pipe(fixture, OUTPUT);
 	for (int i = 0; i < 20; i++) {
 		(void)!write(fixture->pipe, bytes, sizeof(bytes));
 		run(fixture, 1);
@@ -250,7 +369,7 @@ static void test_input(void **state)
 {
 	struct fixture *fixture = *state;
 	char byte;
-	start_pipe(fixture, INPUT, 0);
+	start_pipe(fixture, INPUT);
 	assert_int_equal(write(fixture->socket, "one ", 4), 4);
 	run(fixture, 10);
 	assert_int_equal(write(fixture->socket, "two", 3), 3);
@@ -267,7 +386,7 @@ static void test_input_that_nobody_reads(void **state)
 {
 	struct fixture *fixture = *state;
 	char byte;
-	start_pipe(fixture, INPUT, 0);
+	start_pipe(fixture, INPUT);
 	close_fd(&fixture->pipe);
 	assert_int_equal(write(fixture->socket, "x", 1), 1);
 	run(fixture, 1000);
@@ -281,7 +400,7 @@ static void test_input_of_a_slow_process(void **state)
 	enum { TOTAL = 1000000 };
 	static char bytes[65536];
 	size_t written = 0, got = 0;
-	start_pipe(fixture, INPUT, 0);
+	start_pipe(fixture, INPUT);
 	while (got < TOTAL) {
 		ssize_t n = 0;
 		if (written < TOTAL)
@@ -340,7 +459,7 @@ static void test_deinit(void **state)
 {
 	struct fixture *fixture = *state;
 	char byte;
-	start_pipe(fixture, INPUT, 0);
+	start_pipe(fixture, INPUT);
 	assert_int_equal(write(fixture->socket, "x", 1), 1);
 	relay_deinit(fixture->relay);
 	assert_false(fixture->relay->active);
@@ -426,7 +545,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_closing_handshake, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_bound, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost_half_close, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_half_close_that_arrives, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_known_half_close, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_half_close_proved_by_another, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_trials_of_another_connection, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_closed_before_its_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_slow_reader, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_host_hangs_up_on_output, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_host_hangs_up_on_a_stalled_output, setup,
