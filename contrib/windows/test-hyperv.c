@@ -80,6 +80,7 @@ static void test_label(void **state)
 		assert_int_equal(peer.kind, rows[i].kind);
 		assert_true(hv_guid_equal(&peer.address.vm, rows[i].vm));
 		assert_true(hv_guid_equal(&peer.address.service, &remote.service));
+		assert_int_equal(peer.identity, HV_IDENTITY_VM);
 	}
 }
 
@@ -148,8 +149,17 @@ static void test_refused_before(void **state)
 		                          : hv_connect(&endpoint, &host, false, &pending);
 		if (r != rows[i].result)
 			fail_msg("%s: %d", rows[i].url, r);
+		assert_non_null(hv_refusal(&endpoint, rows[i].listening, &host));
 	}
 	assert_int_equal(tcp_prepared, 0);
+
+	static const char *const allowed[] = { "hyperv://any/5", "hyperv://children/5",
+	                                       "hyperv://loopback/5", "hyperv://silohost/5" };
+	for (size_t i = 0; i < array_size(allowed); i++) {
+		struct hv_endpoint endpoint;
+		assert_int_equal(hv_endpoint_parse(allowed[i], &endpoint, NULL), 0);
+		assert_null(hv_refusal(&endpoint, true, &host));
+	}
 }
 
 static void start(struct hv_listener *listener, const char *vm, struct hv_children *children)
@@ -205,6 +215,11 @@ static void test_connection(void **state)
 	assert_int_equal(tcp_prepared, 3); /* the listener, and both ends */
 	assert_int_equal(peer.kind, HV_VM_ONE);
 	assert_true(hv_guid_equal(&peer.address.vm, &one));
+	char text[HV_PEER_TEXT];
+	/* The service is the peer's own; nothing follows the GUIDs here. */
+	int length = hv_peer_format(&peer, text, sizeof(text));
+	assert_int_equal(length, 79);
+	assert_int_equal(strncmp(text, "VM {00000001-0000-0000-0000-000000000000, ", 42), 0);
 
 	/* These fail on Windows, not under Wine, where the context of the socket was not updated. */
 	assert_int_equal(getpeername((SOCKET)client, (struct sockaddr *)&in, &size), 0);
@@ -352,7 +367,12 @@ static void test_machine(void **state)
 	assert_true(machine.has_loopback);
 	assert_int_equal(machine.cid, VMADDR_CID_ANY);
 	assert_null(machine.children);
-	assert_true(hv_capabilities(HV_SCHEME_HYPERV)->half_close);
+	const struct hv_capabilities *capabilities = hv_capabilities(HV_SCHEME_HYPERV);
+	assert_true(capabilities->half_close);
+	assert_true(capabilities->service_guid);
+	assert_false(capabilities->refuses_fast);
+	assert_int_equal(capabilities->peer_identity, HV_IDENTITY_VM);
+	assert_int_equal(capabilities->write_hint, 65536);
 	assert_false(hv_capabilities(HV_SCHEME_UNIX)->half_close);
 }
 

@@ -63,6 +63,12 @@ static void test_admit(void **state)
 		{ "any: parent", &hv_guid_zero, PARENT_PEER, true },
 		{ "any: loopback", &hv_guid_zero, LOOPBACK_PEER, true },
 		{ "any: unknown", &hv_guid_zero, UNKNOWN_PEER, true },
+		{ "any: hybrid child", &hv_guid_zero, HYBRID_CHILD(1000), true },
+		{ "any: a VM without a row", &hv_guid_zero, CHILD(5, 6), true },
+		/* Not under the name of a VM of ours. */
+		{ "any: dead child", &hv_guid_zero, CHILD(3, 5), false },
+		{ "any: another's CID", &hv_guid_zero, CHILD(1, 4), false },
+		{ "any: wrong uid", &hv_guid_zero, HYBRID_CHILD(1001), false },
 
 		{ "children: a child", &hv_guid_children, CHILD(1, 3), true },
 		{ "children: another", &hv_guid_children, CHILD(2, 4), true },
@@ -92,6 +98,7 @@ static void test_admit(void **state)
 		{ "parent: loopback", &hv_guid_parent, LOOPBACK_PEER, false },
 		{ "parent: child", &hv_guid_parent, CHILD(1, 3), false },
 		{ "parent: unknown", &hv_guid_parent, UNKNOWN_PEER, false },
+		{ "parent: dead child", &hv_guid_parent, CHILD(3, 5), false },
 
 		{ "loopback: loopback", &hv_guid_loopback, LOOPBACK_PEER, true },
 		{ "loopback: parent", &hv_guid_loopback, PARENT_PEER, false },
