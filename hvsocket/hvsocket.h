@@ -118,10 +118,10 @@ int hv_admit(const struct hv_address *listening, const struct hv_children *child
 
 struct hv_listener {
 	int fd;                       /* readable when hv_accept() is worth a call */
-	struct hv_endpoint endpoint;  /* of the carrier; address.vm: who is let in */
+	struct hv_endpoint endpoint;  /* of the carrier; address.vm: who is let in. ways: as given */
 	struct hv_children *children; /* borrowed; may be NULL */
 	uint64_t refused;             /* peers that were turned away */
-	struct hv_listener *ways;     /* several carriers: a listener for each; endpoint: as given */
+	struct hv_listener *ways;     /* for several carriers, each its own; else NULL */
 	unsigned way_count;
 	int spare;                    /* given up for a moment to turn a peer away */
 	bool is_guest;                /* the machine's: CID 2 is our parent */
@@ -191,7 +191,7 @@ int hv_handshake(int fd, const struct hv_endpoint *endpoint, struct hv_handshake
 
 /* What a carrier can do; upper layers choose by it (half-close or framed end of stream). */
 struct hv_capabilities {
-	bool half_close;        /* shutdown(SHUT_WR) reaches the peer, and the way back stays open */
+	bool half_close;        /* shutdown(SHUT_WR) reaches the peer, the way back stays open */
 	bool end_is_safe;       /* what was written before close(2) arrives */
 	bool refuses_fast;      /* nobody listens: told at once, not by a timeout */
 	bool peek;              /* MSG_PEEK */

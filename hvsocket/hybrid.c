@@ -201,8 +201,8 @@ int hv_handshake(int fd, const struct hv_endpoint *endpoint, struct hv_handshake
 
 const struct transport transport_hybrid = {
 	/*
-	 * OpenVMM passes a half-close on, and Cloud Hypervisor since 2026; only OpenVMM knows GUIDs.
-	 * Nothing tells which it is. Of a VM that is paused some connections hang for ever.
+	 * OpenVMM passes a half-close on, and Cloud Hypervisor since 2026; only OpenVMM knows
+	 * GUIDs. Nothing tells which it is. Of a VM that is paused some connections hang for ever.
 	 */
 	.capabilities = {
 		.peek = true,

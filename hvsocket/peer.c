@@ -18,9 +18,11 @@ static void format_identity(const struct hv_peer *peer, char *text, size_t size)
 	text[0] = '\0';
 	if (peer->identity == HV_IDENTITY_CREDENTIALS)
 		snprintf(text, size, " (uid %u, pid %d)", (unsigned)peer->uid, (int)peer->pid);
-	else if (peer->identity == HV_IDENTITY_CID && hv_guid_to_port(&peer->address.service, &port))
+	else if (peer->identity != HV_IDENTITY_CID)
+		return;
+	else if (hv_guid_to_port(&peer->address.service, &port))
 		snprintf(text, size, " (CID %u, port %u)", peer->cid, port);
-	else if (peer->identity == HV_IDENTITY_CID)
+	else
 		snprintf(text, size, " (CID %u)", peer->cid);
 }
 

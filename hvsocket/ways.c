@@ -263,7 +263,7 @@ static const char *no_way(const struct hv_guid *vm, bool listening,
 	case HV_VM_LOOPBACK:
 		return "there is no runtime directory (XDG_RUNTIME_DIR) and no vsock loopback";
 	}
-	return "a service outside the vsock template has no port on AF_VSOCK unless it is given one";
+	return "a service outside the vsock template has no port on AF_VSOCK unless one is given";
 }
 
 /* Why a CID is not dialled from here. */

@@ -10,6 +10,8 @@
 
 #include "shim/hv/hv.h"
 
+#include <sys/utsname.h>
+
 static void print_file(FILE *out, const char *what, const char *base, const char *service)
 {
 	char path[HV_PATH_MAX + HV_GUID_TEXT + 1];
@@ -113,8 +115,48 @@ void hv_print_dial(FILE *out, const struct hv_endpoint *endpoint, const struct h
 	}
 }
 
+/* What stands behind AF_VSOCK here; a driver that is built in has no module. */
+static const struct {
+	const char *name, *path;
+} transports[] = {
+	{ "hv_sock", "/sys/bus/vmbus/drivers/hv_sock" },
+	{ "virtio", "/sys/bus/virtio/drivers/vmw_vsock_virtio_transport" },
+	{ "vmci", "/sys/module/vmw_vsock_vmci_transport" },
+	{ "vhost", "/dev/vhost-vsock" },
+};
+
+static void print_transports(FILE *out, const struct hv_machine *machine)
+{
+	char text[64] = "";
+	size_t at = 0;
+	for (size_t i = 0; i < array_size(transports); i++) {
+		if (access(transports[i].path, F_OK) == 0)
+			at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%s", at ? ", " : "",
+			                       transports[i].name);
+	}
+	if (machine->has_loopback)
+		snprintf(text + at, sizeof(text) - at, "%sloopback", at ? ", " : "");
+	hv_line(out, "transports", "%s", *text ? text : "none");
+}
+
+/* On hv_sock it depends on the kernel what is seen of the host. */
+static const char *kernel_trouble(const char *release)
+{
+	char *end;
+	unsigned long major = strtoul(release, &end, 10);
+	unsigned long minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
+	if (access(transports[0].path, F_OK) != 0)
+		return "";
+	if (major < 5 || (major == 5 && minor < 5))
+		return ", which cannot tell who comes: 5.5 is needed on Hyper-V";
+	if ((major == 6 && minor >= 17) || (major == 7 && minor == 0))
+		return ", some of which take an end of stream from the host for an error";
+	return "";
+}
+
 void hv_print_machine(FILE *out, const struct hv_machine *machine)
 {
+	struct utsname system;
 	char own[40] = "without a CID of its own";
 	if (machine->cid != VMADDR_CID_ANY)
 		snprintf(own, sizeof(own), "CID %u", machine->cid);
@@ -123,4 +165,7 @@ void hv_print_machine(FILE *out, const struct hv_machine *machine)
 	        machine->in_container ? ", in a container" : "", own,
 	        machine->has_vsock ? "with" : "without",
 	        machine->has_loopback ? "with" : "without");
+	print_transports(out, machine);
+	if (uname(&system) == 0)
+		hv_line(out, "kernel", "%s%s", system.release, kernel_trouble(system.release));
 }

@@ -15,8 +15,8 @@
 #define HV_SUMMARY "explain Hyper-V socket addresses, register their services"
 #define HV_TEXT \
 	"ENDPOINT is one of\n" \
-	"  hyperv://VM/SERVICE   VM: a GUID, parent, children, loopback or any;\n" \
-	"                        SERVICE: a port or a GUID\n" \
+	"  hyperv://VM/SERVICE   VM: a GUID, parent, children, loopback, any or\n" \
+	"                        silohost; SERVICE: a port or a GUID\n" \
 	"  vsock://CID:PORT      CID: a number, host, local or any\n" \
 	"  hybrid:///PATH:PORT   the unix socket of a VMM\n" \
 	"  unix:///PATH\n" \

@@ -47,9 +47,9 @@ static void test_lines(void **state)
 		  "listens:      refused: this machine is no guest, so it has no parent\n" },
 		{ "hyperv://parent/" GUID, &guest,
 		  "dials:        refused: a service outside the vsock template has no port on AF_VSOCK "
-		  "unless it is given one\n"
+		  "unless one is given\n"
 		  "listens:      refused: a service outside the vsock template has no port on AF_VSOCK "
-		  "unless it is given one\n" },
+		  "unless one is given\n" },
 		{ "hyperv://parent/" GUID, &container,
 		  "dials:        /run/hvrun/silohost_" GUID " (is not there)\n"
 		  "but:          the parent of a container is its host, and that has put no socket for "
