@@ -9,6 +9,7 @@
 #include "shim/containerd/front.h"
 
 #include "shim/containerd/any.h"
+#include "shim/containerd/pack.h"
 #include "shim/containerd/proto/cri.pb-c.h"
 #include "shim/containerd/proto/sandbox.pb-c.h"
 
