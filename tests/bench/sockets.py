@@ -153,7 +153,7 @@ class SocketBench:
             shutil.copy(file, target)
         commands = {
             ("hvcat", "out"): f"hvcat -q vsock://host:{PORT} </tmp/data",
-            ("hvcat", "in"): f"hvcat vsock://host:{PORT} >/dev/null",
+            ("hvcat", "in"): f"hvcat -n vsock://host:{PORT} >/dev/null",
             ("socat", "out"): f"socat -u OPEN:/tmp/data VSOCK-CONNECT:2:{PORT}",
             ("socat", "in"): f"socat -u VSOCK-CONNECT:2:{PORT} OPEN:/dev/null,wronly",
         }
@@ -171,7 +171,7 @@ class SocketBench:
         data = f"head -c {64 * MIB} /dev/zero"
         if tool == "hvcat":
             listener = f"{self.hvcat} -l -q hybrid://{vm.folder}/vm:{PORT}"
-            line = f"{data} | {listener}" if direction == "in" else f"{self.hvcat} -l hybrid://{vm.folder}/vm:{PORT} >/dev/null"
+            line = f"{data} | {listener}" if direction == "in" else f"{self.hvcat} -l -n hybrid://{vm.folder}/vm:{PORT} >/dev/null"
         else:
             line = f"{tool} -u UNIX-LISTEN:{path} OPEN:/dev/null,wronly" if direction == "out" else \
                 f"{data} | {tool} -u - UNIX-LISTEN:{path}"
