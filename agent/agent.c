@@ -9,6 +9,7 @@
 #include "agent/agent.h"
 
 #include "agent/boot.h"
+#include "oci/fault.h"
 #include "oci/log.h"
 
 #include <signal.h>
@@ -57,7 +58,29 @@ static int on_signal_received(struct signals *signals, int signal)
 	return 0;
 }
 
-int agent_init(struct agent *agent, const struct hv_endpoint *parent)
+/* What the VM has to do without is said in the log. */
+static void dial_ports(struct agent *agent, const struct boot_ports *ports)
+{
+	const struct bridge *bridge = &agent->bridge;
+	int error = 0;
+	if (ports->log) {
+		struct hv_endpoint endpoint = bridge_endpoint(bridge, ports->log);
+		error = log_port_start(&agent->log_port, &agent->loop, &bridge->machine, &endpoint,
+		                       ports->log_format, ports->log_redial);
+		if (error < 0)
+			log_warning("log: %s", errno_text(error));
+	}
+	if (ports->entropy) {
+		struct hv_endpoint endpoint = bridge_endpoint(bridge, ports->entropy);
+		error = entropy_port_start(&agent->entropy_port, &agent->loop, &bridge->machine,
+		                           &endpoint);
+		if (error < 0)
+			log_warning("entropy from the host: %s", errno_text(error));
+	}
+}
+
+int agent_init(struct agent *agent, const struct hv_endpoint *parent,
+               const struct boot_ports *ports)
 {
 	*agent = (struct agent){
 		.loop = LOOP_NULL,
@@ -80,7 +103,13 @@ int agent_init(struct agent *agent, const struct hv_endpoint *parent)
 	/* What containers leave behind comes to us also when we are not PID 1. */
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
 		return -errno;
-	return bridge_init(&agent->bridge, agent, parent);
+	error = bridge_init(&agent->bridge, agent, parent);
+	if (error < 0)
+		return error;
+	if (ports)
+		dial_ports(agent, ports);
+	bridge_dial(&agent->bridge);
+	return 0;
 }
 
 int agent_run(struct agent *agent)

@@ -24,7 +24,16 @@ struct agent {
 	struct process *processes;
 };
 
-int agent_init(struct agent *agent, const struct hv_endpoint *parent);
+/* What is dialled before the bridge; 0 = nothing. */
+struct boot_ports {
+	uint32_t entropy, log;
+	enum log_format log_format;
+	bool log_redial;
+};
+
+/* ports may be NULL. */
+int agent_init(struct agent *agent, const struct hv_endpoint *parent,
+               const struct boot_ports *ports);
 /* Serves until it is told to power off. */
 int agent_run(struct agent *agent);
 void agent_deinit(struct agent *agent);

@@ -22,8 +22,6 @@
 #define REDIAL_MAX 1000
 #define LATE_MAX (1u << 20)
 
-static void bridge_dial(struct bridge *bridge);
-
 static void bridge_redial(struct bridge *bridge)
 {
 	if (!bridge->redial_delay) {
@@ -117,7 +115,7 @@ static int bridge_dialled(struct source *source, uint32_t got)
 	return 0;
 }
 
-static void bridge_dial(struct bridge *bridge)
+void bridge_dial(struct bridge *bridge)
 {
 	bool pending = false;
 	cleanup_close int fd = hv_connect(&bridge->parent, &bridge->machine, true, &pending);
@@ -163,12 +161,7 @@ int bridge_init(struct bridge *bridge, struct agent *agent, const struct hv_endp
 	hv_machine_probe(&bridge->machine);
 	bridge->half_close.known = carries_half_close(bridge);
 	int error = timer_init(&bridge->redial, &agent->loop, bridge_redial_due);
-	if (!error)
-		error = timer_init(&bridge->absence, &agent->loop, bridge_absence_over);
-	if (error < 0)
-		return error;
-	bridge_dial(bridge);
-	return 0;
+	return error ? error : timer_init(&bridge->absence, &agent->loop, bridge_absence_over);
 }
 
 void bridge_deinit(struct bridge *bridge)

@@ -51,6 +51,8 @@ struct request {
 };
 
 int bridge_init(struct bridge *bridge, struct agent *agent, const struct hv_endpoint *parent);
+/* Once; from then on there is a connection, or it is dialled. */
+void bridge_dial(struct bridge *bridge);
 void bridge_deinit(struct bridge *bridge);
 /* The agent ends when nobody has negotiated for so many milliseconds; 0 = never. */
 void bridge_limit_absence(struct bridge *bridge, uint64_t milliseconds);

@@ -49,10 +49,9 @@ static const char usage[] =
 
 struct options {
 	const char *parent;
-	uint32_t port, host_timeout, entropy_port, log_port;
+	uint32_t port, host_timeout;
 	enum log_level level;
-	enum log_format port_format;
-	bool log_redial;
+	struct boot_ports ports;
 	struct arena arena;             /* of what was said in Microsoft's words */
 	struct gcs_options gcs;
 };
@@ -107,10 +106,10 @@ static int parse_options(int argc, char **argv, bool strict, struct options *ret
 				error = complain("bad --log-level", optarg);
 			break;
 		case 'L':
-			error = parse_number("bad --log-port", optarg, 0, &ret->log_port);
+			error = parse_number("bad --log-port", optarg, 0, &ret->ports.log);
 			break;
 		case 'e':
-			error = parse_number("bad --entropy-port", optarg, 0, &ret->entropy_port);
+			error = parse_number("bad --entropy-port", optarg, 0, &ret->ports.entropy);
 			break;
 		case 'v':
 			puts("hvagent version " HVRUN_VERSION);
@@ -140,9 +139,9 @@ static int heed_gcs_options(struct options *ret)
 	const char *log_port = gcs->error_port ? gcs->error_port : gcs->output_port;
 	int error = 0;
 	if (gcs->entropy_port)
-		error = parse_number("bad -e of init", gcs->entropy_port, 0, &ret->entropy_port);
+		error = parse_number("bad -e of init", gcs->entropy_port, 0, &ret->ports.entropy);
 	if (!error && log_port)
-		error = parse_number("bad -e or -o of vsockexec", log_port, 0, &ret->log_port);
+		error = parse_number("bad -e or -o of vsockexec", log_port, 0, &ret->ports.log);
 	if (!error && gcs->log_level && log_level_parse(gcs->log_level, &ret->level) < 0)
 		error = complain("bad -loglevel of gcs", gcs->log_level);
 	/* Who wants everything refused until there is a policy may not get an open door. */
@@ -150,8 +149,8 @@ static int heed_gcs_options(struct options *ret)
 		error = complain("no policy can be enforced here: -initial-policy-stance of gcs",
 		                 gcs->policy_stance);
 	if (gcs->log_format && !strcmp(gcs->log_format, "text"))
-		ret->port_format = LOG_FORMAT_TEXT;
-	ret->log_redial = gcs->redial != NULL;
+		ret->ports.log_format = LOG_FORMAT_TEXT;
+	ret->ports.log_redial = gcs->redial != NULL;
 	return error;
 }
 
@@ -197,37 +196,17 @@ static void hold_stdio(void)
 	close_fd(&fd);
 }
 
-static int start(struct agent *agent, const struct hv_endpoint *parent)
+static int start(struct agent *agent, const struct hv_endpoint *parent,
+                 const struct boot_ports *ports)
 {
 	struct fault fault = FAULT_NULL;
 	files_limit_raise();
 	int error = child_init(&fault);
-	if (!error && (error = agent_init(agent, parent)) < 0)
+	if (!error && (error = agent_init(agent, parent, ports)) < 0)
 		fault_errno(&fault, error, "starting");
 	if (error < 0)
 		log_error("%s", fault.text);
 	return error;
-}
-
-/* What the VM has to do without is said in the log. */
-static void dial_ports(struct agent *agent, const struct options *options)
-{
-	const struct bridge *bridge = &agent->bridge;
-	int error = 0;
-	if (options->entropy_port) {
-		struct hv_endpoint endpoint = bridge_endpoint(bridge, options->entropy_port);
-		error = entropy_port_start(&agent->entropy_port, &agent->loop, &bridge->machine,
-		                           &endpoint);
-		if (error < 0)
-			log_warning("entropy from the host: %s", errno_text(error));
-	}
-	if (options->log_port) {
-		struct hv_endpoint endpoint = bridge_endpoint(bridge, options->log_port);
-		error = log_port_start(&agent->log_port, &agent->loop, &bridge->machine, &endpoint,
-		                       options->port_format, options->log_redial);
-		if (error < 0)
-			log_warning("log: %s", errno_text(error));
-	}
 }
 
 static int run(struct agent *agent, bool first)
@@ -246,10 +225,9 @@ static int run(struct agent *agent, bool first)
 static int serve(const struct options *options, const struct hv_endpoint *parent, bool first)
 {
 	static struct agent agent;
-	int error = start(&agent, parent);
+	int error = start(&agent, parent, &options->ports);
 	if (!error) {
 		bridge_limit_absence(&agent.bridge, options->host_timeout * UINT64_C(1000));
-		dial_ports(&agent, options);
 		error = run(&agent, first);
 	}
 	agent_deinit(&agent);
@@ -273,7 +251,7 @@ int main(int argc, char **argv)
 		.parent = "vsock:host",
 		.port = BRIDGE_PORT,
 		.level = LOG_LEVEL_INFO,
-		.port_format = LOG_FORMAT_JSON,
+		.ports.log_format = LOG_FORMAT_JSON,
 		.arena = ARENA(WORDS_MAX),
 	};
 	struct hv_endpoint parent;

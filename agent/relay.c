@@ -32,6 +32,12 @@ static void dialer_next(struct dialer *dialer);
 
 static void dialer_finish(struct dialer *dialer, int error)
 {
+	if (dialer->starting) {
+		dialer->over = true;
+		dialer->error = error;
+		timer_set(&dialer->retry, 1);
+		return;
+	}
 	source_deinit(&dialer->source);
 	timer_set(&dialer->retry, 0);
 	dialer->done(dialer, error);
@@ -49,8 +55,7 @@ static void dialer_connected(struct dialer *dialer, int fd)
 {
 	*dialer->fd[dialer->current++] = fd;
 	dialer->tries = 0;
-	/* The next one from the loop, so that done() never runs inside dialer_start(). */
-	timer_set(&dialer->retry, 1);
+	dialer_next(dialer);
 }
 
 static int dialer_ready(struct source *source, uint32_t got)
@@ -91,7 +96,11 @@ static void dialer_next(struct dialer *dialer)
 
 static int dialer_retry(struct timer *timer)
 {
-	dialer_next(container_of(timer, struct dialer, retry));
+	struct dialer *dialer = container_of(timer, struct dialer, retry);
+	if (dialer->over)
+		dialer_finish(dialer, dialer->error);
+	else
+		dialer_next(dialer);
 	return 0;
 }
 
@@ -102,7 +111,12 @@ int dialer_start(struct dialer *dialer, struct loop *loop, const struct hv_machi
 	dialer->machine = machine;
 	dialer->done = done;
 	int error = timer_init(&dialer->retry, loop, dialer_retry);
-	return error < 0 ? error : timer_set(&dialer->retry, 1);
+	if (error < 0)
+		return error;
+	dialer->starting = true;
+	dialer_next(dialer);
+	dialer->starting = false;
+	return 0;
 }
 
 void dialer_deinit(struct dialer *dialer)

@@ -23,11 +23,13 @@ struct dialer {
 	int *fd[DIALER_MAX];    /* where the connections go */
 	size_t count, current;
 	unsigned tries;
+	bool starting, over;
+	int error;              /* when it is over already at the start */
 	void (*done)(struct dialer *dialer, int error);
 };
 #define DIALER_NULL { .source = SOURCE_NULL, .retry = TIMER_NULL }
 
-/* Dials endpoint[0…count) in order; done() is called once, from the loop. */
+/* Dials endpoint[0…count) in order, the first at once; done() is called once, from the loop. */
 int dialer_start(struct dialer *dialer, struct loop *loop, const struct hv_machine *machine,
                  void (*done)(struct dialer *dialer, int error));
 void dialer_deinit(struct dialer *dialer);

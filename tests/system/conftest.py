@@ -10,7 +10,7 @@ import tempfile
 
 import pytest
 
-pytest.register_assert_rewrite("agent", "bridge", "containerd", "cri", "hvrun", "shimclient", "ttrpc", "watch")
+pytest.register_assert_rewrite("agent", "bootports", "bridge", "containerd", "cri", "hvrun", "shimclient", "ttrpc", "watch")
 
 import container
 import containerd

@@ -18,6 +18,7 @@ import pytest
 import container
 import watch
 from container import config, mount, namespaces, sh
+from machine import Machine
 
 ANSWER = 1                      # seconds until whoever waits is told that something has died
 NAMES = {"qemu": "qemu-system", "virtiofsd": "virtiofsd", "vsock": "vhost-device-vs"}
@@ -831,42 +832,17 @@ def test_bad_images(hv, rootfs, place):
 @pytest.fixture
 def own_vm(hv):
     """As contrib/guest-image/README.md says: nothing of hvrun is in it but the image."""
-    guest = pathlib.Path(os.environ.get("HVRUN_GUEST") or hv_guest())
-    folder = hv.place.path / "vm"
-    folder.mkdir()
-    device = guest / "vhost-device-vsock"
-    if not device.exists():
-        pytest.skip("no vhost-device-vsock")
-    processes = [watch.own(subprocess.Popen(
-        [device, "--guest-cid=3", f"--socket={folder}/vhost", f"--uds-path={folder}/vm"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))]
-    watch.eventually((folder / "vhost").exists)
-    console = open(folder / "console", "wb")
-    processes.append(watch.own(subprocess.Popen(
-        ["qemu-system-x86_64", "-M", "q35,memory-backend=mem", "-accel", "tcg", "-cpu", "max", "-m", "192M", "-object",
-         "memory-backend-memfd,id=mem,size=192M,share=on", "-nodefaults", "-display", "none", "-no-reboot",
-         "-serial", "stdio", "-kernel", guest / "vmlinux", "-initrd", guest / "hvrun-guest.img", "-append",
-         "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check -- --parent vsock:host "
-         "--port 5000 --host-timeout 20",
-         "-chardev", f"socket,id=v,path={folder}/vhost", "-device", "vhost-user-vsock-pci,chardev=v"],
-        stdin=subprocess.DEVNULL, stdout=console, stderr=console)))
-    yield folder / "vm", processes
-    for process in processes:
-        process.kill()
-        process.wait()
-    console.close()
-    print((folder / "console").read_text(errors="replace")[-4000:])
-
-
-def hv_guest():
-    from hvrun import BUILD
-    return BUILD / "guest"
+    vm = Machine(hv.place.path / "vm")
+    try:
+        vm.start("console=ttyS0 quiet panic=-1", "--parent vsock:host --port 5000 --host-timeout 20")
+        yield vm
+    finally:
+        vm.close()
 
 
 def test_attach(hv, own_vm):
     """Paths are the VM's, and it goes on when the partition ends."""
-    path, processes = own_vm
-    hv.driver = f"attach=hybrid://{path}:5000"
+    hv.driver = f"attach=hybrid://{own_vm.base}:5000"
     for _ in range(2):
         spec = sh("echo from $(uname -s); exit 5", rootfs="/usr")
         spec["process"]["env"] = ["PATH=/bin"]
@@ -875,7 +851,7 @@ def test_attach(hv, own_vm):
         result = hv.run_spec(spec, status=None, timeout=30)
         assert (result.returncode, result.stdout) == (5, "from Linux\n"), repr(result)
         assert not hv.partitions()
-        assert all(process.poll() is None for process in processes)
+        assert own_vm.runs()
 
 
 @pytest.mark.long

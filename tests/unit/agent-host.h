@@ -139,7 +139,7 @@ static inline void host_open(struct host *host)
 	assert_int_equal(listen(host->listener, 16), 0);
 	snprintf(url, sizeof(url), "hybrid://%s:%u", host->base, BRIDGE_PORT);
 	assert_int_equal(hv_endpoint_parse(url, &parent, NULL), 0);
-	assert_int_equal(agent_init(&host->agent, &parent), 0);
+	assert_int_equal(agent_init(&host->agent, &parent, NULL), 0);
 	assert_int_equal(timer_init(&host->patience, &host->agent.loop, host_impatient), 0);
 	host_accept(host);
 }

@@ -228,7 +228,7 @@ static void test_agent_that_cannot_begin(void **state)
 	for (int spare = 0; spare < 2; spare++) {
 		none.rlim_cur = (rlim_t)(lowest + spare);
 		assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-		assert_int_equal(agent_init(&agent, &parent), -EMFILE);
+		assert_int_equal(agent_init(&agent, &parent, NULL), -EMFILE);
 		agent_deinit(&agent);
 		assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 		assert_true(fcntl(0, F_GETFD) >= 0);

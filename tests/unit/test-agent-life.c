@@ -55,6 +55,16 @@ static void test_killed_before_start(void **state)
 	host_delete(host, "c");
 }
 
+/* Closes the listener, on which there is at most a connection that was closed again. */
+static void assert_closed(int listener)
+{
+	char byte;
+	cleanup_close int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), 0);
+	close(listener);
+}
+
 /* The same, seen by a start that is under way: its streams are being dialled. */
 static void test_killed_while_starting(void **state)
 {
@@ -75,10 +85,8 @@ static void test_killed_while_starting(void **state)
 	assert_failure(host_answer(host, MESSAGE_EXECUTE_PROCESS, start),
 		       HRESULT_CONTAINER_NOT_RUNNING);
 	host_idle(host, 10);
-	assert_int_equal(accept4(in, NULL, NULL, SOCK_CLOEXEC), -1);
-	assert_int_equal(accept4(out, NULL, NULL, SOCK_CLOEXEC), -1);
-	close(in);
-	close(out);
+	assert_closed(in);
+	assert_closed(out);
 	assert_int_equal(host->agent.containers->state, CONTAINER_STOPPED);
 	host_delete(host, "c");
 }
