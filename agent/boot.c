@@ -38,6 +38,7 @@
 #define MEMORY_MIN "8M"
 
 #define VIRTIO_BALLOON "0x0005" /* as sysfs has it */
+#define VIRTIO_VSOCK "0x0013"
 #define SETTLED 1000    /* milliseconds after which the first container will be running */
 
 #define PLAIN (MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -196,23 +197,6 @@ static bool is_guest(void)
 	return machine.is_guest;
 }
 
-/* The way to the host; the rest is loaded when it is asked for. */
-static int load_modules(struct fault *fault)
-{
-	int error = modules_load("virtio", fault);
-	if (error < 0)
-		return error;
-	if (is_guest()) {
-		modules_forget("hyperv");
-		return 0;
-	}
-	error = modules_load("hyperv", fault);
-	if ((!error || error == -ENODEV) && !is_guest())
-		error = fault_set(fault, -ENODEV, HRESULT_FAIL,
-		                  "the VM has no vsock device and no Hyper-V sockets");
-	return error;
-}
-
 static bool is_device(int folder, const char *name, const char *kind)
 {
 	char path[NAME_MAX + sizeof("/device")], text[16];
@@ -230,6 +214,28 @@ static bool has_device(const char *kind)
 	if (folder)
 		closedir(folder);
 	return found;
+}
+
+/*
+ * The way to the host; the rest is loaded when it is asked for. A kernel takes one such way, the
+ * first that is loaded: virtio's would keep Hyper-V's out, even where there is no such device.
+ */
+static int load_modules(struct fault *fault)
+{
+	int error = modules_load("virtio", fault);
+	if (!error && has_device(VIRTIO_VSOCK))
+		error = modules_load("vsock", fault);
+	if (error < 0)
+		return error;
+	if (is_guest()) {
+		modules_forget("hyperv");
+		return 0;
+	}
+	error = modules_load("hyperv", fault);
+	if ((!error || error == -ENODEV) && !is_guest())
+		error = fault_set(fault, -ENODEV, HRESULT_FAIL,
+		                  "the VM has no vsock device and no Hyper-V sockets");
+	return error;
 }
 
 /*

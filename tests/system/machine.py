@@ -28,8 +28,9 @@ class Machine:
         if not (self.guest / "vhost-device-vsock").exists():
             pytest.skip("no vhost-device-vsock")
 
-    def start(self, arguments, words):
+    def start(self, arguments, words, vsock=True):
         """The kernel's arguments, and the words of its first process behind them."""
+        device = ("-chardev", f"socket,id=v,path={self.folder}/vhost", "-device", "vhost-user-vsock-pci,chardev=v")
         self.console = open(self.folder / "console", "wb")
         self._run([self.guest / "vhost-device-vsock", "--guest-cid=3", f"--socket={self.folder}/vhost",
                    f"--uds-path={self.base}"], subprocess.DEVNULL)
@@ -39,8 +40,7 @@ class Machine:
                    "-object", f"memory-backend-memfd,id=mem,size={size},share=on", "-nodefaults", "-display", "none",
                    "-no-reboot", "-serial", "stdio", "-kernel", self.guest / "vmlinux",
                    "-initrd", self.guest / "hvrun-guest.img", "-append", f"{arguments} {QUICK} -- {words}",
-                   "-chardev", f"socket,id=v,path={self.folder}/vhost", "-device", "vhost-user-vsock-pci,chardev=v"],
-                  self.console)
+                   *(device if vsock else ())], self.console)
 
     def _run(self, words, output):
         self.processes.append(watch.own(subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output,

@@ -186,6 +186,16 @@ def test_boot(fresh, kind):
     fresh.machine.wait_end()
 
 
+def test_virtio_does_not_keep_hyper_v_out(fresh):
+    """On Hyper-V there is no vsock device of virtio, and its transport must not be loaded before Hyper-V's."""
+    fresh.machine.start(KERNEL.replace("quiet", "loglevel=8"), FIRST, vsock=False)
+    fresh.machine.wait_end()
+    console = (fresh.machine.folder / "console").read_text(errors="replace")
+    assert "hvagent: module virtio_pci" in console
+    assert "vmw_vsock_virtio_transport" not in console and "virtio_vsock" not in console
+    assert "modules hyperv: " in console or "no vsock device and no Hyper-V sockets" in console
+
+
 @pytest.mark.long
 def test_nobody_listens_but_on_the_bridge(fresh):
     """The VM is there all the same. vhost-device-vsock does not say that there is nobody: each dial takes two
