@@ -45,7 +45,7 @@ struct half_close {
 	uint64_t trial, patience;       /* milliseconds; see half_close_begin() */
 };
 
-/* A new connection: what was found out on the last one means nothing, nor what it may still tell. */
+/* A new connection: what was found out on the last one means nothing, nor what it still tells. */
 void half_close_begin(struct half_close *half_close);
 
 /*
