@@ -115,6 +115,7 @@ static int open_way(void *context, const struct hv_endpoint *carrier, bool as_gu
 	struct hv_listener *listener = opening->listener;
 	bool is_loopback = carrier->scheme == HV_SCHEME_HYBRID &&
 	                   hv_vm_kind(&carrier->address.vm) == HV_VM_LOOPBACK;
+	cleanup_close int lock = -1;
 	(void)as_guest;
 	struct hv_listener *ways = reallocarray(listener->ways, listener->way_count + 1,
 	                                        sizeof(*ways));
@@ -129,7 +130,7 @@ static int open_way(void *context, const struct hv_endpoint *carrier, bool as_gu
 		.children = listener->children,
 		.is_guest = listener->is_guest,
 	};
-	int r = is_loopback ? hv_make_loopback_directory() : 0;
+	int r = is_loopback ? hv_hold_loopback_directory(&lock) : 0;
 	if (r >= 0)
 		r = listen_on(way, opening->machine);
 	if (r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL) {

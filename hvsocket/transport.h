@@ -39,8 +39,12 @@ int hv_ways(const struct hv_endpoint *endpoint, bool listening, const struct hv_
             const struct hv_machine *machine,
             int (*found)(void *context, const struct hv_endpoint *carrier, bool as_guest),
             void *context);
-/* -EADDRNOTAVAIL where there is no place for it. */
-int hv_make_loopback_directory(void);
+/*
+ * Makes the directory of the loopback sockets, which others share who may start just now, and holds
+ * it until *ret_lock is closed; that stays -1 where it is not ours alone, for then anybody could
+ * hold it for ever. -EADDRNOTAVAIL where there is no place for it.
+ */
+int hv_hold_loopback_directory(int *ret_lock);
 /* False: no row. */
 bool hv_service_port(const struct hv_service *services, const struct hv_guid *service,
                      uint32_t *ret);
@@ -64,5 +68,7 @@ struct unix_rules {
 };
 int unix_listen(const char *path, const struct unix_rules *rules);
 int unix_connect(const char *path);
+/* An fd: until it is closed, nobody else holds the directory. */
+int unix_hold_directory(const char *path);
 /* Fills in uid and pid, and LOOPBACK for our user and root, ANY for others. */
 int unix_label(int fd, struct hv_peer *ret);

@@ -9,8 +9,9 @@
  * the directory that is used.
  *
  * A socket file outlives its process, and bind(2) refuses what exists. Whether anybody still
- * listens there is asked with connect(2): refused means nobody. (Between its bind and its listen a
- * starting peer looks the same; a base path belongs to one partition, so there is no such peer.)
+ * listens there is asked with connect(2): refused means nobody. But between its bind and its listen
+ * a starting peer looks the same. A base path belongs to one partition, so there is no such peer;
+ * who shares a directory with others that start as he does holds it meanwhile.
  */
 
 #include "hvsocket/transport.h"
@@ -18,6 +19,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -167,6 +169,18 @@ int unix_listen(const char *path, const struct unix_rules *rules)
 	cleanup(place_close) struct place place = PLACE_NULL;
 	int r = place_open(&place, path, rules->private_directory ? O_NOFOLLOW : 0);
 	return r < 0 ? r : listen_at(&place, rules);
+}
+
+int unix_hold_directory(const char *path)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	while (flock(fd, LOCK_EX) < 0) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	return take_fd(&fd);
 }
 
 int unix_label(int fd, struct hv_peer *ret)

@@ -47,9 +47,10 @@ static int loopback_directory(char *out, size_t size)
 }
 
 /* It and the one above are made; where not even that one could be, there are no such sockets. */
-int hv_make_loopback_directory(void)
+int hv_hold_loopback_directory(int *ret_lock)
 {
 	char path[HV_PATH_MAX];
+	struct stat stat;
 	int r = loopback_directory(path, sizeof(path));
 	if (r < 0)
 		return r;
@@ -58,9 +59,12 @@ int hv_make_loopback_directory(void)
 	if (path[0])
 		(void)mkdir(path, S_IRWXU);
 	*slash = '/';
-	if (mkdir(path, S_IRWXU) == 0 || errno == EEXIST)
+	if (mkdir(path, S_IRWXU) < 0 && errno != EEXIST)
+		return errno == ENOENT || errno == EROFS ? -EADDRNOTAVAIL : -errno;
+	if (lstat(path, &stat) < 0 || stat.st_uid != geteuid() || stat.st_mode & (S_IRWXG | S_IRWXO))
 		return 0;
-	return errno == ENOENT || errno == EROFS ? -EADDRNOTAVAIL : -errno;
+	r = *ret_lock = unix_hold_directory(path);
+	return r < 0 ? r : 0;
 }
 
 static int offer(struct search *search, const struct hv_endpoint *carrier, bool as_guest)

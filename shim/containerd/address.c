@@ -16,12 +16,10 @@
 #include "oci/path.h"
 #include "shim/state.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <sha2.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 _Static_assert(SHA256_DIGEST_STRING_LENGTH == ADDRESS_NAME + 1, "the name is a SHA-256");
@@ -92,14 +90,7 @@ static int hold_directory(const char *path, bool make)
 		if (error < 0)
 			return error;
 	}
-	cleanup_close int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	while (flock(fd, LOCK_EX) < 0) {
-		if (errno != EINTR)
-			return -errno;
-	}
-	return take_fd(&fd);
+	return unix_hold_directory(directory);
 }
 
 /* With its queue of connections full it is somebody too. */

@@ -17,6 +17,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -159,6 +160,59 @@ static void test_loopback(void **state)
 		assert_int_equal(count_files(place), 0);
 		hv_listener_close(&listener);
 	}
+}
+
+/* What the processes of a race share; each says how its hv_listen() ended. */
+#define RACERS 4
+struct race {
+	unsigned ready, done;
+	int result[RACERS];
+};
+
+static void wait_for(unsigned *counter)
+{
+	__atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(counter, __ATOMIC_SEQ_CST) < RACERS)
+		sched_yield();
+}
+
+static void run_racer(struct race *race, unsigned i)
+{
+	struct hv_endpoint endpoint = at("loopback");
+	struct hv_listener listener;
+	alarm(10);
+	wait_for(&race->ready);
+	race->result[i] = hv_listen(&listener, &endpoint, NULL, &host);
+	wait_for(&race->done);
+	_exit(0);
+}
+
+/* Several begin at once where somebody has died: one of them gets the service. */
+static void test_race(void **state)
+{
+	(void)state;
+	struct race *race = mmap(NULL, sizeof(*race), PROT_READ | PROT_WRITE,
+	                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(race, MAP_FAILED);
+	for (unsigned round = 0; round < 100; round++) {
+		unsigned winners = 0;
+		memset(race, 0, sizeof(*race));
+		for (unsigned i = 0; i < RACERS; i++) {
+			pid_t pid = fork();
+			assert_true(pid >= 0);
+			if (pid == 0)
+				run_racer(race, i);
+		}
+		for (unsigned i = 0; i < RACERS; i++)
+			assert_true(wait(NULL) > 0);
+		for (unsigned i = 0; i < RACERS; i++) {
+			winners += race->result[i] == 0;
+			if (race->result[i])
+				assert_int_equal(race->result[i], -EADDRINUSE);
+		}
+		assert_int_equal(winners, 1);
+	}
+	munmap(race, sizeof(*race));
 }
 
 /* Where others could put a socket, or have. */
@@ -469,6 +523,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		in_folder(test_loopback),
+		in_folder(test_race),
 		in_folder(test_loopback_of_others),
 		in_folder(test_fairness),
 		in_folder(test_children),
