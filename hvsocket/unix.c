@@ -129,13 +129,22 @@ static int bind_to(int fd, const struct place *place)
 	return bind(fd, address, sizeof(place->address)) < 0 ? -errno : 0;
 }
 
+/*
+ * Where the directory is the owner's own, he may have put something else there meanwhile; that
+ * would be a gift. So it is looked at, and what was looked at is what he gets.
+ */
 static int open_to_owner(const struct place *place, const struct unix_rules *rules)
 {
+	struct stat stat;
 	if (rules->owner == geteuid())
 		return 0;
-	int r = fchownat(place->directory, place->name, rules->owner, (gid_t)-1,
-	                 AT_SYMLINK_NOFOLLOW);
-	return r < 0 ? -errno : 0;
+	cleanup_close int fd = openat(place->directory, place->name,
+	                              O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &stat) < 0)
+		return -errno;
+	if (!S_ISSOCK(stat.st_mode) || stat.st_uid != geteuid() || stat.st_nlink != 1)
+		return -EACCES;
+	return fchownat(fd, "", rules->owner, (gid_t)-1, AT_EMPTY_PATH) < 0 ? -errno : 0;
 }
 
 static int listen_at(const struct place *place, const struct unix_rules *rules)

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <cmocka.h>
 
 #define OTHER_USER 65533
@@ -274,6 +276,58 @@ static void test_directory_of_others(void **state)
 	close(guest);
 	close(accepted);
 	hv_listener_close(&listener);
+}
+
+/* The VMM's user, who may rename what he likes in his own folder, but not own it. */
+static void swap_files(const char *secret, const char *socket)
+{
+	struct stat status;
+	alarm(10);
+	if (setuid(OTHER_USER) < 0)
+		_exit(1);
+	for (;;) {
+		if (lstat(socket, &status) == 0 && S_ISSOCK(status.st_mode))
+			(void)rename(secret, socket);
+	}
+}
+
+/* A socket becomes the VMM's, but never what the VMM has put in its place. */
+static void test_no_gift(void **state)
+{
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	char directory[96], base[128], path[160], secret[160];
+	struct hv_endpoint endpoint;
+	struct hv_children children = { 0 };
+	struct stat status;
+	snprintf(directory, sizeof(directory), "%s/jail", folder);
+	snprintf(base, sizeof(base), "%s/v", directory);
+	snprintf(path, sizeof(path), "%s_1", base);
+	snprintf(secret, sizeof(secret), "%s/secret", directory);
+	assert_int_equal(mkdir(directory, 0700), 0);
+	assert_int_equal(chown(directory, OTHER_USER, (gid_t)-1), 0);
+	assert_int_equal(chmod(folder, 0711), 0);
+	struct hv_child child = { .vm = { { 1 } }, .base = base, .uid = OTHER_USER, .running = true };
+	assert_int_equal(hv_children_add(&children, &child), 0);
+	parse(&endpoint, "hybrid://%s:1", base);
+	pid_t vmm = fork();
+	if (vmm == 0)
+		swap_files(secret, path);
+	assert_true(vmm > 0);
+	bool given = false;
+	for (unsigned round = 0; round < 500 && !given; round++) {
+		struct hv_listener listener;
+		int fd = open(secret, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+		(void)hv_listen(&listener, &endpoint, &children, NULL);
+		given = fstat(fd, &status) < 0 || status.st_uid != 0;
+		hv_listener_close(&listener);
+		(void)unlink(path);
+		close(fd);
+	}
+	assert_int_equal(kill(vmm, SIGKILL), 0);
+	assert_int_equal(waitpid(vmm, NULL, 0), vmm);
+	assert_false(given);
 }
 
 /* What stands in the way is removed only if it is a socket that nobody listens on. */
@@ -636,6 +690,7 @@ int main(void)
 		in_folder(test_long_paths),
 		in_folder(test_directory),
 		in_folder(test_directory_of_others),
+		in_folder(test_no_gift),
 		in_folder(test_stale),
 		in_folder(test_registry),
 		in_folder(test_refusals_are_bounded),
