@@ -40,8 +40,8 @@ struct hv_child *hv_children_find_base(const struct hv_children *children, const
 int hv_children_add(struct hv_children *children, struct hv_child *child)
 {
 	bool reserved = child->cid <= VMADDR_CID_HOST || child->cid == VMADDR_CID_ANY;
-	if ((child->cid && reserved) || (child->base && child->base[0] != '/') ||
-	    hv_vm_kind(&child->vm) != HV_VM_ONE)
+	if ((child->cid && (reserved || child->base)) ||
+	    (child->base && child->base[0] != '/') || hv_vm_kind(&child->vm) != HV_VM_ONE)
 		return -EINVAL;
 	if (hv_children_find(children, &child->vm) ||
 	    hv_children_find_cid(children, child->cid) ||

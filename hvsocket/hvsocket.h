@@ -51,7 +51,7 @@ struct hv_children {
 };
 /*
  * -EEXIST if the VM, its CID or its base path has a row already, -EINVAL for what can be no child's
- * CID or base path. Rows are borrowed.
+ * CID or base path, and for both at once. Rows are borrowed.
  */
 int hv_children_add(struct hv_children *children, struct hv_child *child);
 void hv_children_remove(struct hv_children *children, struct hv_child *child);

@@ -145,6 +145,9 @@ static int offer_one(struct search *search)
 {
 	const struct hv_child *child =
 		hv_children_find(search->children, &search->endpoint->address.vm);
+	/* Of a VM that has died the number may belong to another. */
+	if (!search->listening && child && !child->running)
+		return 0;
 	if (child && child->base)
 		return offer_base(search, child->base, &child->vm);
 	/* A listener may be there before its VM: until it has a row nobody is let in. */
@@ -242,8 +245,8 @@ static int look(void *context, const struct hv_endpoint *carrier, bool as_guest)
 static const char *no_way(const struct hv_guid *vm, bool listening,
                           const struct hv_machine *machine)
 {
-	enum hv_vm_kind kind = hv_vm_kind(vm);
-	switch (kind) {
+	const struct hv_child *child;
+	switch (hv_vm_kind(vm)) {
 	case HV_VM_PARENT:
 		if (machine->in_container)
 			return "nobody can be reached in a container from outside of it";
@@ -261,8 +264,11 @@ static const char *no_way(const struct hv_guid *vm, bool listening,
 	case HV_VM_BROADCAST:
 		return "broadcast has no meaning";
 	case HV_VM_ONE:
-		if (!listening && !hv_children_find(machine->children, vm))
+		child = hv_children_find(machine->children, vm);
+		if (!listening && !child)
 			return "it is none of the VMs that are known here";
+		if (!listening && !child->running)
+			return "this VM does not run";
 		break;
 	case HV_VM_LOOPBACK:
 		return "there is no runtime directory (XDG_RUNTIME_DIR) and no vsock loopback";

@@ -29,6 +29,9 @@ static void test_registry(void **state)
 	assert_int_equal(hv_children_add(&children, &parent), -EINVAL);
 	struct hv_child relative = { .vm = { { 7 } }, .base = "v" };
 	assert_int_equal(hv_children_add(&children, &relative), -EINVAL);
+	/* A VM has one vsock device, and that one kernel or VMM behind it. */
+	struct hv_child both = { .vm = { { 7 } }, .cid = 9, .base = "/run/vm/w" };
+	assert_int_equal(hv_children_add(&children, &both), -EINVAL);
 
 	assert_ptr_equal(hv_children_find(&children, &vm_two), &rows_of_children[1]);
 	assert_null(hv_children_find(&children, &vm_unknown));

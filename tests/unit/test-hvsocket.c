@@ -202,6 +202,9 @@ static const struct {
 	{ VM_HYBRID, false, 'R', EVERYWHERE("V:77") },
 	/* One that does not run, or is not there yet, may be listened for; then nobody is let in. */
 	{ VM_DEAD, true, 'P', EVERYWHERE("-1:1024"), "" },
+	/* Its CID may be somebody else's by now. */
+	{ VM_DEAD, false, 'P', NOWHERE },
+	{ VM_DEAD, false, 'R', NOWHERE },
 	{ VM_UNKNOWN, true, 'P', EVERYWHERE("-1:1024"), "" },
 	{ VM_UNKNOWN, true, 'G', NOWHERE },
 	{ VM_UNKNOWN, false, 'P', NOWHERE },
