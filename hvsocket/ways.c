@@ -242,9 +242,11 @@ static int look(void *context, const struct hv_endpoint *carrier, bool as_guest)
 }
 
 /* Why a hyperv address has no way; asked when it has none. */
-static const char *no_way(const struct hv_guid *vm, bool listening,
+static const char *no_way(const struct hv_endpoint *endpoint, bool listening,
                           const struct hv_machine *machine)
 {
+	const struct hv_guid *vm = &endpoint->address.vm;
+	uint32_t port;
 	const struct hv_child *child;
 	switch (hv_vm_kind(vm)) {
 	case HV_VM_PARENT:
@@ -273,7 +275,11 @@ static const char *no_way(const struct hv_guid *vm, bool listening,
 	case HV_VM_LOOPBACK:
 		return "there is no runtime directory (XDG_RUNTIME_DIR) and no vsock loopback";
 	}
-	return "a service outside the vsock template has no port on AF_VSOCK unless one is given";
+	return endpoint->has_port ||
+	       hv_service_port(machine->services, &endpoint->address.service, &port)
+	               ? "there is no AF_VSOCK here, and no other way is known"
+	               : "a service outside the vsock template has no port on AF_VSOCK unless "
+	                 "one is given";
 }
 
 /* Why a CID is not dialled from here. */
@@ -296,7 +302,7 @@ static const char *hyperv_refusal(const struct hv_endpoint *endpoint,
 {
 	bool is_absent = false;
 	if (hv_ways(endpoint, listening, machine->children, machine, look, &is_absent) < 0)
-		return no_way(&endpoint->address.vm, listening, machine);
+		return no_way(endpoint, listening, machine);
 	return is_absent ? "the parent of a container is its host, and that has put no socket for "
 	                   "this service at " SILOHOST_BASE "_SERVICE"
 	                 : NULL;

@@ -58,6 +58,17 @@ static void test_lines(void **state)
 		{ "hyperv://silohost/5", &guest,
 		  "dials:        refused: this machine is no container\n"
 		  "listens:      refused: the host of a container has no way into it\n" },
+		{ "hyperv://children/5", &container,
+		  "dials:        refused: any and children are for listeners; nobody can be dialled by "
+		  "them\n"
+		  "listens:      the sockets of its VMs' VMMs, which only their starter knows\n"
+		  "but:          there is no AF_VSOCK here, and no other way is known\n" },
+		{ "hyperv://children/" GUID, &container,
+		  "dials:        refused: any and children are for listeners; nobody can be dialled by "
+		  "them\n"
+		  "listens:      the sockets of its VMs' VMMs, which only their starter knows\n"
+		  "but:          a service outside the vsock template has no port on AF_VSOCK unless "
+		  "one is given\n" },
 		{ "hyperv://broadcast/5", &guest,
 		  "dials:        refused: broadcast has no meaning\n"
 		  "listens:      refused: broadcast has no meaning\n" },
