@@ -141,8 +141,8 @@ struct hv_listener {
  * service has a port; for ANY and CHILDREN the hybrid sockets of each child that has a base path;
  * for ANY and LOOPBACK a unix socket "loopback_<port or GUID>" for our user and root, below
  * $HVSOCKET_LOOPBACK_DIR, /run/hvrun/hv (root) or $XDG_RUNTIME_DIR/hvrun/hv. What the machine has
- * not is left out, and is -EADDRNOTAVAIL when nothing remains; any other failure of one of them is
- * one of the whole.
+ * not is left out; when nothing remains, that is -EADDRNOTAVAIL, or -EAFNOSUPPORT if it was the
+ * family. Any other failure of one of them is one of the whole.
  *
  * With vsock and hybrid the registry says who is let in: where there is one, its running children;
  * where there is none, everyone on vsock (local: the same partition), on hybrid sockets processes
@@ -162,8 +162,8 @@ void hv_listener_close(struct hv_listener *listener);
  * Starts dialling: returns a non-blocking fd and sets *ret_pending while the connection is under
  * way (wait for EPOLLOUT, then hv_connect_finish()). hybrid as a guest ("as_guest") connects to
  * "<path>_<port>"; as a host it connects to "<path>" and the CONNECT line must be exchanged with
- * hv_handshake(); the VMM there must run as the child's user (of machine->children), or as us,
- * root or the owner of the directory. machine may be NULL for hybrid and unix.
+ * hv_handshake(); the VMM there must run as the child's user (of machine->children), or, where it
+ * is no child's, as us, root or the owner of the directory. machine may be NULL for hybrid and unix.
  *
  * On Linux hyperv://loopback is the unix socket that hv_listen() makes for it, and CID 1 where
  * nobody listens there. In a container PARENT and SILOHOST are its host by way of the socket

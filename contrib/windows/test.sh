@@ -47,6 +47,7 @@ says 'dials:        AF_HYPERV' 0 hv hyperv://loopback/5
 says 'Windows carries hyperv: endpoints only' 0 hv vsock://host:5
 says 'neither a verb, an endpoint, a GUID nor a port' 1 hv nonsense
 says 'there are no Hyper-V sockets here: Hyper-V is not enabled' 0 hv
+says 'guest, Windows build ' 0 hv
 hv guid | grep -Eqx '[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}' || fail 'hv guid'
 says 'usage: hvrun-hv' 0 hv --help
 

@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <cmocka.h>
 
 #define GUID "9866c7bc-0c89-4cb0-9427-5b526d1ae83b"
@@ -102,10 +103,41 @@ static void test_lines(void **state)
 	}
 }
 
+/* What a machine is; of transports and the kernel, that they are named. */
+static void test_machine(void **state)
+{
+	static const struct {
+		const struct hv_machine *machine;
+		const char *line;
+	} rows[] = {
+		{ &host, "this machine: no guest, CID 2, with AF_VSOCK, without vsock loopback\n" },
+		{ &guest, "this machine: a guest, CID 8, with AF_VSOCK, without vsock loopback\n" },
+		{ &host_with_loopback, "loopback\nkernel:       " },
+		{ &container, "this machine: no guest, in a container, without a CID of its own, "
+		              "without AF_VSOCK, without vsock loopback\n" },
+	};
+	struct utsname system;
+	(void)state;
+	assert_int_equal(uname(&system), 0);
+	for (size_t i = 0; i < array_size(rows); i++) {
+		char *text = NULL;
+		size_t size;
+		FILE *out = open_memstream(&text, &size);
+		assert_non_null(out);
+		hv_print_machine(out, rows[i].machine);
+		fclose(out);
+		assert_non_null(strstr(text, rows[i].line));
+		assert_non_null(strstr(text, "\ntransports:   "));
+		assert_non_null(strstr(text, system.release));
+		free(text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_machine),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
