@@ -37,6 +37,28 @@ struct hv_child *hv_children_find_base(const struct hv_children *children, const
 	return child;
 }
 
+/* Is it where what the VM at this base dials arrives? */
+static bool is_guest_path(const char *path, const char *base)
+{
+	struct hv_guid guid;
+	size_t length = strlen(base);
+	if (strncmp(path, base, length) != 0 || path[length] != '_' || !path[length + 1])
+		return false;
+	path += length + 1;
+	return !path[strspn(path, "0123456789")] || hv_guid_parse(path, &guid) == 0;
+}
+
+/* Else a VM could dial another, by a port that leads to the socket of the other's VMM. */
+static bool bases_collide(const struct hv_children *children, const char *base)
+{
+	const struct hv_child *child = base ? children->first : NULL;
+	while (child && (!child->base || (strcmp(child->base, base) != 0 &&
+	                                  !is_guest_path(child->base, base) &&
+	                                  !is_guest_path(base, child->base))))
+		child = child->next;
+	return child;
+}
+
 int hv_children_add(struct hv_children *children, struct hv_child *child)
 {
 	bool reserved = child->cid <= VMADDR_CID_HOST || child->cid == VMADDR_CID_ANY;
@@ -45,7 +67,7 @@ int hv_children_add(struct hv_children *children, struct hv_child *child)
 		return -EINVAL;
 	if (hv_children_find(children, &child->vm) ||
 	    hv_children_find_cid(children, child->cid) ||
-	    (child->base && hv_children_find_base(children, child->base)))
+	    bases_collide(children, child->base))
 		return -EEXIST;
 	child->next = children->first;
 	children->first = child;

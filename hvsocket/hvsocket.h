@@ -50,8 +50,9 @@ struct hv_children {
 	struct hv_child *first;
 };
 /*
- * -EEXIST if the VM, its CID or its base path has a row already, -EINVAL for what can be no child's
- * CID or base path, and for both at once. Rows are borrowed.
+ * -EEXIST if the VM, its CID or its base path has a row already, or if one of two base paths is
+ * "<the other>_<port or GUID>"; -EINVAL for what can be no child's CID or base path, and for both at
+ * once. Rows are borrowed.
  */
 int hv_children_add(struct hv_children *children, struct hv_child *child);
 void hv_children_remove(struct hv_children *children, struct hv_child *child);

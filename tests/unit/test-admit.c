@@ -33,6 +33,27 @@ static void test_registry(void **state)
 	struct hv_child both = { .vm = { { 7 } }, .cid = 9, .base = "/run/vm/w" };
 	assert_int_equal(hv_children_add(&children, &both), -EINVAL);
 
+	/* Where one VM's dial arrives, another's VMM must not listen for us; nor the reverse. */
+	static const struct {
+		const char *base;
+		int result;
+	} bases[] = {
+		{ "/run/vm/v_1024", -EEXIST },
+		{ "/run/vm/v_9866c7bc-0c89-4cb0-9427-5b526d1ae83b", -EEXIST },
+		{ "/run/vm/v_x", 0 }, { "/run/vm/v_", 0 }, { "/run/vm/v1", 0 }, { "/run/vm/v_1/v", 0 },
+		{ "/run/vm", 0 }, { "/run/vm/v_1024_5", 0 },
+	};
+	for (size_t i = 0; i < array_size(bases); i++) {
+		struct hv_child child = { .vm = { { 7 } }, .base = bases[i].base };
+		assert_int_equal(hv_children_add(&children, &child), bases[i].result);
+		if (!bases[i].result)
+			hv_children_remove(&children, &child);
+		struct hv_children other = { 0 };
+		struct hv_child first = { .vm = { { 8 } }, .base = "/run/vm/v" };
+		assert_int_equal(hv_children_add(&other, &child), 0);
+		assert_int_equal(hv_children_add(&other, &first), bases[i].result);
+	}
+
 	assert_ptr_equal(hv_children_find(&children, &vm_two), &rows_of_children[1]);
 	assert_null(hv_children_find(&children, &vm_unknown));
 	assert_null(hv_children_find(NULL, &vm_two));
