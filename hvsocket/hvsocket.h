@@ -126,7 +126,8 @@ struct hv_listener {
 	unsigned way_count;
 	int spare;                    /* given up for a moment to turn a peer away */
 	bool is_guest;                /* the machine's: CID 2 is our parent */
-	bool owns_path;               /* hybrid, unix: unlink on close */
+	bool owns_path;               /* hybrid, unix: unlink on close, */
+	uint64_t device, inode;       /* if it is still this file */
 	struct accepting *accepting;  /* Windows: the accept under way; see hyperv.h */
 };
 #define HV_LISTENER_NULL { .fd = -1, .spare = -1 }

@@ -44,19 +44,14 @@ static int hybrid_listen(struct hv_listener *listener, const struct hv_machine *
 		.private_directory = true,
 		.owner = child ? child->uid : geteuid(),
 	};
-	int fd = unix_listen(path, &rules);
-	if (fd < 0)
-		return fd;
-	listener->fd = fd;
-	listener->owns_path = true;
-	return 0;
+	return unix_listen_as(listener, path, &rules);
 }
 
 static void hybrid_unlisten(const struct hv_listener *listener)
 {
 	char path[HV_PATH_MAX];
 	if (hybrid_guest_path(&listener->endpoint, path) == 0)
-		(void)unlink(path);
+		unix_unlisten(listener, path);
 }
 
 static int hybrid_label(const struct hv_listener *listener, int fd,

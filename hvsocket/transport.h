@@ -67,6 +67,9 @@ struct unix_rules {
 	uid_t owner;            /* whose the socket becomes, so that this user can connect */
 };
 int unix_listen(const char *path, const struct unix_rules *rules);
+/* The same for a listener, which remembers the file, so that it removes no other's. */
+int unix_listen_as(struct hv_listener *listener, const char *path, const struct unix_rules *rules);
+void unix_unlisten(const struct hv_listener *listener, const char *path);
 int unix_connect(const char *path);
 /* An fd: until it is closed, nobody else holds the directory. */
 int unix_hold_directory(const char *path);

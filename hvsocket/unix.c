@@ -180,6 +180,30 @@ int unix_listen(const char *path, const struct unix_rules *rules)
 	return r < 0 ? r : listen_at(&place, rules);
 }
 
+int unix_listen_as(struct hv_listener *listener, const char *path, const struct unix_rules *rules)
+{
+	struct stat stat;
+	int fd = unix_listen(path, rules);
+	if (fd < 0)
+		return fd;
+	listener->fd = fd;
+	listener->owns_path = lstat(path, &stat) == 0;
+	if (listener->owns_path) {
+		listener->device = stat.st_dev;
+		listener->inode = stat.st_ino;
+	}
+	return 0;
+}
+
+/* Somebody may have cleaned up, and somebody else have taken the name. */
+void unix_unlisten(const struct hv_listener *listener, const char *path)
+{
+	struct stat stat;
+	if (lstat(path, &stat) == 0 && stat.st_dev == listener->device &&
+	    stat.st_ino == listener->inode)
+		(void)unlink(path);
+}
+
 int unix_hold_directory(const char *path)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -213,12 +237,7 @@ static int listen_unix(struct hv_listener *listener, const struct hv_machine *ma
 {
 	(void)machine;
 	struct unix_rules rules = { .owner = geteuid() };
-	int fd = unix_listen(listener->endpoint.path, &rules);
-	if (fd < 0)
-		return fd;
-	listener->fd = fd;
-	listener->owns_path = true;
-	return 0;
+	return unix_listen_as(listener, listener->endpoint.path, &rules);
 }
 
 static int label_unix(const struct hv_listener *listener, int fd,
@@ -231,7 +250,7 @@ static int label_unix(const struct hv_listener *listener, int fd,
 
 static void unlisten_unix(const struct hv_listener *listener)
 {
-	(void)unlink(listener->endpoint.path);
+	unix_unlisten(listener, listener->endpoint.path);
 }
 
 static int connect_unix(const struct hv_endpoint *endpoint, const struct hv_machine *machine,

@@ -330,6 +330,29 @@ static void test_no_gift(void **state)
 	assert_false(given);
 }
 
+/* Somebody has removed our file, and another has taken the name: it is his to remove. */
+static void test_lost_name(void **state)
+{
+	(void)state;
+	char path[96];
+	snprintf(path, sizeof(path), "%s/v_7", folder);
+	for (int i = 0; i < 2; i++) {
+		struct hv_endpoint endpoint;
+		struct hv_listener first, second;
+		parse(&endpoint, i ? "unix://%s/v_7" : "hybrid://%s/v:7", folder);
+		assert_int_equal(hv_listen(&first, &endpoint, NULL, NULL), 0);
+		assert_int_equal(unlink(path), 0);
+		assert_int_equal(hv_listen(&second, &endpoint, NULL, NULL), 0);
+		hv_listener_close(&first);
+		assert_int_equal(access(path, F_OK), 0);
+		int guest = dial(&endpoint, true);
+		assert_true(guest >= 0);
+		close(guest);
+		hv_listener_close(&second);
+		assert_int_equal(access(path, F_OK), -1);
+	}
+}
+
 /* What stands in the way is removed only if it is a socket that nobody listens on. */
 static void test_stale(void **state)
 {
@@ -692,6 +715,7 @@ int main(void)
 		in_folder(test_directory_of_others),
 		in_folder(test_no_gift),
 		in_folder(test_stale),
+		in_folder(test_lost_name),
 		in_folder(test_registry),
 		in_folder(test_refusals_are_bounded),
 		in_folder(test_vmm_of_others),
