@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The command gets the socket itself, not a pipe with us in between: nothing is copied, and the
- * connection ends when the last process of the command lets go of it.
+ * The command gets the socket itself, not a pipe with us in between: nothing is copied. We keep it,
+ * too, because the connection ends with the command, also where a process that it has left behind
+ * would have it for ever; the shell of most systems is such a command's parent and not the command.
+ * For the same reason it has a process group, so that a signal reaches all of it.
  *
  * A program expects of its standard input that it blocks, of signals that nobody has ignored or
  * blocked them for it, and no descriptors besides the three.
@@ -10,11 +12,16 @@
 
 #include "contrib/hvcat/exec.h"
 
+#include "contrib/hvcat/variables.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+
+#define UNREAD_MAX (1u << 20)
 
 static int set_blocking(int fd)
 {
@@ -24,21 +31,16 @@ static int set_blocking(int fd)
 
 static void set_environment(const struct hv_peer *peer)
 {
-	char vm[HV_GUID_TEXT], service[HV_GUID_TEXT];
-	const struct {
-		const char *name, *value;
-	} table[] = {
-		{ "HV_PEER_KIND", hv_vm_kind_name(peer->kind) },
-		{ "HV_PEER_VM", hv_guid_format(&peer->address.vm, vm) },
-		{ "HV_PEER_SERVICE", hv_guid_format(&peer->address.service, service) },
-	};
-	for (size_t i = 0; i < array_size(table); i++)
-		(void)setenv(table[i].name, table[i].value, 1);
+	struct variable variables[VARIABLES];
+	variables_of(peer, variables);
+	for (size_t i = 0; i < VARIABLES; i++)
+		(void)setenv(variables[i].name, variables[i].value, 1);
 }
 
 static void become(const char *text, int fd, const struct hv_peer *peer)
 {
 	sigset_t none;
+	(void)setpgid(0, 0);
 	for (int signal_number = 1; signal_number < NSIG; signal_number++)
 		(void)signal(signal_number, SIG_DFL);
 	sigemptyset(&none);
@@ -76,6 +78,7 @@ int command_start(struct command *command, struct loop *loop, const char *text, 
 		return -errno;
 	if (command->pid == 0)
 		become(text, fd, peer);
+	(void)setpgid(command->pid, command->pid);
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, command->pid, 0);
 	r = pidfd < 0 ? -errno : source_init(&command->source, loop, pidfd, EPOLLIN,
 	                                     on_exit_of_command);
@@ -92,7 +95,21 @@ int command_start(struct command *command, struct loop *loop, const char *text, 
 void command_signal(const struct command *command, int signal)
 {
 	if (command->source.fd >= 0)
-		(void)kill(command->pid, signal);
+		(void)kill(-command->pid, signal);
+}
+
+/*
+ * What has come and was not read would make a reset of the end, and the peer might lose by that what
+ * was written to it.
+ */
+void command_hang_up(int fd)
+{
+	char unread[4096];
+	for (unsigned i = 0; i < UNREAD_MAX / sizeof(unread); i++) {
+		if (recv(fd, unread, sizeof(unread), MSG_DONTWAIT) <= 0)
+			break;
+	}
+	(void)hv_shutdown(fd, SHUT_RDWR);
 }
 
 void command_deinit(struct command *command)

@@ -17,9 +17,12 @@ struct command {
 };
 #define COMMAND_NULL { .source = SOURCE_NULL }
 
-/* The socket stays the caller's, to be closed at once: then it lives as long as its users. */
+/* The socket stays the caller's, who says by command_hang_up() that it is over. */
 int command_start(struct command *command, struct loop *loop, const char *text, int fd,
                   const struct hv_peer *peer, command_fn *fn);
+/* To all of its processes that have not left its process group. */
 void command_signal(const struct command *command, int signal);
+/* Ends the connection for whoever has it still. */
+void command_hang_up(int fd);
 /* Forgets it; the command goes on. */
 void command_deinit(struct command *command);

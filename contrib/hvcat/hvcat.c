@@ -164,7 +164,7 @@ static int start_dialling(void)
 	return r < 0 ? complain(r) : 0;
 }
 
-/* Commands are told, too; the only one's end is ours. */
+/* Commands are told, too; the only one's end is ours. Nothing is lost of who has but listened. */
 static int on_signal(struct signals *signals, int signal)
 {
 	(void)signals;
@@ -172,7 +172,8 @@ static int on_signal(struct signals *signals, int signal)
 		command_signal(&session->command, signal);
 	if (!hvcat.options.again && hvcat.options.command && hvcat.sessions)
 		return 0;
-	hvcat.status = hvcat.options.again ? 0 : 1;
+	bool only_listens = hvcat.options.listens && !hvcat.sessions;
+	hvcat.status = hvcat.options.again || only_listens ? 0 : 128 + signal;
 	loop_stop(&hvcat.loop);
 	return 0;
 }

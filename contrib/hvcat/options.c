@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The command line is checked in whole before anything is opened: what contradicts itself is refused
- * in one line instead of being given some meaning. getopt(3) gets its letters from the table, and
+ * The command line is checked in whole before anything is opened: what contradicts itself is
+ * refused in one line instead of being given some meaning. getopt(3) gets its letters from the table, and
  * so does the help, so that neither can know an option that the other does not.
  */
 
@@ -143,6 +143,12 @@ static int take_urls(struct options *options, int count, char **urls)
 			say("%s: %s", urls[i], why);
 			return 2;
 		}
+		const struct hv_endpoint *endpoint = &options->endpoint[i];
+		if (endpoint->scheme != HV_SCHEME_UNIX && !endpoint->has_port &&
+		    !endpoint->has_service) {
+			say("%s: the port or service is missing", urls[i]);
+			return 2;
+		}
 		options->url[i] = urls[i];
 	}
 	options->urls = (unsigned)count;
@@ -175,6 +181,14 @@ static int refuse(char **argv, int answer)
 	return 2;
 }
 
+static int flush(void)
+{
+	if (!fflush(stdout))
+		return 0;
+	say("standard output: %s", strerror(errno));
+	return 1;
+}
+
 static int take_all(struct options *options, int argc, char **argv, const char *letters)
 {
 	static const struct option words[] = {
@@ -187,10 +201,12 @@ static int take_all(struct options *options, int argc, char **argv, const char *
 		int r = -1;
 		if (letter == 'h') {
 			print_help();
-			return fflush(stdout) ? 1 : 0;
+			return flush();
 		}
-		if (letter == 'V')
-			return puts("hvcat " HVRUN_VERSION) < 0 || fflush(stdout) ? 1 : 0;
+		if (letter == 'V') {
+			puts("hvcat " HVRUN_VERSION);
+			return flush();
+		}
 		if (letter == ':' || letter == '?')
 			r = refuse(argv, letter);
 		else

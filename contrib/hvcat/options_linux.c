@@ -37,8 +37,8 @@ static const char *take_base(struct hv_child *child, const char *text)
 		child->uid = 0;
 	else if (comma && options_number(comma + 1, PORT_MAX, &uid))
 		child->uid = (uid_t)uid;
-	else
-		comma = NULL; /* part of the path */
+	else if (comma)
+		return "behind the comma is no user id";
 	child->base = comma ? strndup(text, (size_t)(comma - text)) : strdup(text);
 	return child->base ? NULL : "out of memory";
 }
@@ -90,11 +90,11 @@ static const char *take_service(struct options *options, const char *value)
 }
 
 const struct option_row options_of_system[] = {
-	{ 'c', "CHILD", "a VM of ours: GUID=CID, or GUID=/PATH[,UID] of its VMM's hybrid sockets", 0,
+	{ 'c', "CHILD", "a VM of ours: GUID=CID, or GUID=/PATH[,UID] of its VMM's sockets", 0,
 	  take_child },
 	{ 's', "GUID=PORT", "the port of a service that is none by itself", 0, take_service },
 	{ 'g', NULL, "hybrid: dial as the guest, PATH_PORT", offsetof(struct options, as_guest) },
-	{ 'H', NULL, "hybrid: half-close on the host's side, too: \"hvcat -p\" tells whether it works",
+	{ 'H', NULL, "hybrid: half-close on the host's side, too, where -p says that it works",
 	  offsetof(struct options, half_closes) },
 	{ 0 },
 };

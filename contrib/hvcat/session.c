@@ -30,6 +30,8 @@ void session_free(struct session *session)
 {
 	dial_deinit(&session->dial);
 	command_deinit(&session->command);
+	if (session->fd >= 0)
+		command_hang_up(session->fd);
 	pair_free(session->pair);
 	close_fd(&session->fd);
 	free(session);
@@ -97,7 +99,6 @@ static int start_command(struct session *session)
 {
 	int r = command_start(&session->command, session->loop, session->options->command,
 	                      session->fd, &session->peer, on_command_over);
-	close_fd(&session->fd);
 	return r < 0 ? fail(session, 0, r) : 0;
 }
 

@@ -143,7 +143,7 @@ grep -q 'SigIgn:.0000000000000000' seen || fail "-e: ignored signals: $(cat seen
 grep -q 'flags:.02$' seen || fail "-e: does not block: $(cat seen)"
 # The fourth is the folder that is being looked at.
 grep -qx 'descriptors: 0 1 2 3' seen || fail "-e: $(cat seen)"
-grep -q '^loopback e0e16197-dd56-4a10-9195-5ee7a155a838 ' seen || fail "-e: $(cat seen)"
+grep -q '^LOOPBACK e0e16197-dd56-4a10-9195-5ee7a155a838 ' seen || fail "-e: $(cat seen)"
 grep -q 'connection from LOOPBACK {e0e16197-dd56-4a10-9195-5ee7a155a838, .*} (uid ' log || fail -v
 
 # -e: exit statuses, when listening and when dialling.
@@ -161,7 +161,7 @@ r=0
 "$hvcat" -e 'echo "$HV_PEER_KIND"; exit 3' "$unix/s" || r=$?
 test $r = 3 || fail "-e of a dialler: status $r"
 ended 0 "-e of a dialler"
-test "$(cat received)" = loopback || fail "-e of a dialler"
+test "$(cat received)" = LOOPBACK || fail "-e of a dialler"
 # A signal reaches the command.
 listen s -e 'echo here; exec sleep 30' "$unix/s"
 "$hvcat" -n "$unix/s" >heard &
