@@ -11,6 +11,7 @@
  * when there are as many as there may be, the others wait in the backlog of the listener.
  */
 
+#include "contrib/hvcat/probe.h"
 #include "contrib/hvcat/say.h"
 #include "contrib/hvcat/session.h"
 
@@ -89,6 +90,18 @@ static void stop_listening(void)
 	hv_listener_close(&hvcat.listener);
 }
 
+/* One after another, each for a short time; a probe consists of several connections. */
+static int serve_probe(int fd, const struct hv_peer *peer)
+{
+	bool last = probe_serve(fd, peer);
+	close_fd(&fd);
+	if (last && !hvcat.options.again) {
+		hvcat.status = 0;
+		loop_stop(&hvcat.loop);
+	}
+	return 0;
+}
+
 static int on_accepting(struct source *source, uint32_t got)
 {
 	uint64_t refused = hvcat.listener.refused;
@@ -106,6 +119,8 @@ static int on_accepting(struct source *source, uint32_t got)
 	}
 	if (hvcat.options.verbose)
 		describe(&peer);
+	if (hvcat.options.probes)
+		return serve_probe(fd, &peer);
 	int r = 0;
 	if (!hvcat.options.again)
 		stop_listening();
@@ -215,6 +230,10 @@ static int run(void)
 	}
 	hvcat.machine.children = &options->children;
 	hvcat.machine.services = options->services;
+	if (options->probes && !options->listens) {
+		hvcat.status = probe_dial(options, &hvcat.machine);
+		return 0;
+	}
 	int r = loop_init(&hvcat.loop);
 	if (r >= 0)
 		r = watch_signals();

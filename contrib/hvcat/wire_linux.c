@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* See the header. */
+
+#include "contrib/hvcat/wire.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+static int wait_for(int fd, short events, int milliseconds)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = events };
+	int n = poll(&poll_fd, 1, milliseconds);
+	return n < 0 ? -errno : n;
+}
+
+int wire_wait(int fd, int milliseconds)
+{
+	return wait_for(fd, POLLIN, milliseconds);
+}
+
+static ssize_t receive(int fd, void *bytes, size_t size, int flags, int milliseconds)
+{
+	int r = wait_for(fd, POLLIN, milliseconds);
+	if (r <= 0)
+		return r < 0 ? r : -ETIMEDOUT;
+	ssize_t n = recv(fd, bytes, size, flags | MSG_DONTWAIT);
+	return n < 0 ? -errno : n;
+}
+
+ssize_t wire_read(int fd, void *bytes, size_t size, int milliseconds)
+{
+	return receive(fd, bytes, size, 0, milliseconds);
+}
+
+ssize_t wire_peek(int fd, void *bytes, size_t size, int milliseconds)
+{
+	return receive(fd, bytes, size, MSG_PEEK, milliseconds);
+}
+
+int wire_write(int fd, const void *bytes, size_t size, int milliseconds)
+{
+	const char *at = bytes;
+	while (size) {
+		int r = wait_for(fd, POLLOUT, milliseconds);
+		if (r <= 0)
+			return r < 0 ? r : -ETIMEDOUT;
+		ssize_t n = send(fd, at, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n < 0 && errno != EAGAIN)
+			return -errno;
+		if (n > 0) {
+			at += n;
+			size -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+void wire_close(int fd)
+{
+	close_fd(&fd);
+}
+
+void wire_sleep(int milliseconds)
+{
+	(void)poll(NULL, 0, milliseconds);
+}
+
+uint64_t wire_microseconds(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* What is left of the time until then. */
+static int left(uint64_t deadline)
+{
+	uint64_t now = wire_microseconds();
+	return now < deadline ? (int)((deadline - now) / 1000) + 1 : 0;
+}
+
+/* Waits; 0, or -ETIMEDOUT. */
+static int wait_until(int fd, short events, uint64_t deadline)
+{
+	int r = wait_for(fd, events, left(deadline));
+	return r > 0 ? 0 : r < 0 ? r : -ETIMEDOUT;
+}
+
+int wire_dial(const struct options *options, const struct hv_endpoint *endpoint,
+              const struct hv_machine *machine)
+{
+	uint64_t deadline = wire_microseconds() + (uint64_t)options->wait * 1000;
+	struct hv_handshake handshake = { 0 };
+	bool pending;
+	cleanup_close int fd = hv_connect(endpoint, machine, options->as_guest, &pending);
+	if (fd < 0)
+		return fd;
+	int r = pending ? wait_until(fd, POLLOUT, deadline) : 0;
+	if (r >= 0)
+		r = hv_connect_finish(fd);
+	while (r >= 0 && !options->as_guest) {
+		r = hv_handshake(fd, endpoint, &handshake);
+		if (r != -EAGAIN)
+			break;
+		r = wait_until(fd, POLLIN, deadline);
+	}
+	return r < 0 ? r : take_fd(&fd);
+}
