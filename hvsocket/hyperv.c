@@ -34,14 +34,17 @@ static int decode(const struct winsock_address *address, struct hv_address *ret)
 	return hv_address_decode((const uint8_t *)&address->storage, (size_t)address->size, ret);
 }
 
+unsigned hyperv_connect_milliseconds = 10000;
+
 /* Best effort: the options came one after another; Windows 10 1607 has but the first. */
 static void prepare(SOCKET socket)
 {
-	static const struct {
+	const struct {
 		enum hyperv_option option;
 		ULONG value;
 	} options[] = {
-		{ HYPERV_CONNECT_TIMEOUT, HYPERV_CONNECT_MILLISECONDS },
+		{ HYPERV_CONNECT_TIMEOUT, (ULONG)min_size(hyperv_connect_milliseconds,
+		                                          HYPERV_CONNECT_TIMEOUT_MAX) },
 		{ HYPERV_CONNECTED_SUSPEND, 1 },
 	};
 	for (size_t i = 0; i < array_size(options); i++)

@@ -23,8 +23,8 @@ enum hyperv_option {
 };
 #define HYPERV_CONNECT_TIMEOUT_MAX 300000
 
-/* How long hv_connect() tries: a Linux guest does not say that nobody listens. */
-#define HYPERV_CONNECT_MILLISECONDS 10000
+/* How long hv_connect() tries, 10 seconds: a Linux guest does not say that nobody listens. */
+extern unsigned hyperv_connect_milliseconds;
 
 /* The event of a listener: set when hv_accept() is worth a call. */
 HANDLE hv_listener_event(const struct hv_listener *listener);

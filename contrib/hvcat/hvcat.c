@@ -41,7 +41,9 @@ static struct hvcat {
 
 static int complain(int error)
 {
-	return say_error(hvcat.options.url[0], hvcat.options.endpoint[0].scheme, error);
+	const struct options *options = &hvcat.options;
+	return say_unreachable(options->url[0], &options->endpoint[0], options->listens,
+	                       &hvcat.machine, error);
 }
 
 /* The last thing that happens, unless others are to come. */

@@ -1,247 +1,213 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * hvcat on Windows: a Hyper-V socket as standard input and output.
+ * hvcat on Windows: the same as on Linux, by threads instead of an event loop.
  *
- * Neither a console nor an ordinary pipe can be waited for there, so each direction has a thread
- * that does nothing but read and write: standard input to the peer in one of its own, the peer to
- * standard output in this one. Calls on both directions of a socket do not disturb each other. The
- * other thread is not waited for at the end, since it may be waiting for a key.
+ * This thread is the way to a connection to the first URL, dialled or accepted. Standard input and
+ * output serve one connection at a time, here; commands and relays have a thread each, and as many
+ * of them as there may be at the same time are counted by a semaphore.
  */
 
+#include "contrib/hvcat/exec_windows.h"
+#include "contrib/hvcat/probe.h"
+#include "contrib/hvcat/say.h"
+#include "contrib/hvcat/standard_windows.h"
+#include "contrib/hvcat/stream_windows.h"
+#include "contrib/hvcat/wire.h"
 #include "contrib/windows/arguments.h"
-#include "hvsocket/hyperv.h"
 
-#include <fcntl.h>
-#include <getopt.h>
-#include <io.h>
-#include <stdarg.h>
+#include <limits.h>
 #include <stdio.h>
-#include <string.h>
-
-#define BUFFER_SIZE 65536
 
 static struct hvcat {
-	bool listens, again, verbose, quits;
-	const char *url;
-	struct hv_endpoint endpoint;
+	struct options options;
 	struct hv_machine machine;
 	struct hv_listener listener;
-	CRITICAL_SECTION lock;  /* of peer: held while it is written to */
-	SOCKET peer;
-	HANDLE connected;       /* set while there is a peer */
-	HANDLE input_ended;
-} hvcat = { .listener = HV_LISTENER_NULL, .peer = INVALID_SOCKET };
+	HANDLE places; /* how many more connections there may be */
+} hvcat = { .listener = HV_LISTENER_NULL };
 
-printf_like(1, 2) static void say(const char *text, ...)
+struct visit {
+	int fd;
+	struct hv_peer peer;
+};
+
+static int complain(unsigned i, int error)
 {
-	va_list args;
-	va_start(args, text);
-	fputs("hvcat: ", stderr);
-	vfprintf(stderr, text, args);
-	fputc('\n', stderr);
-	va_end(args);
+	const struct options *options = &hvcat.options;
+	return say_unreachable(options->url[i], &options->endpoint[i],
+	                       options->listens && i == 0, &hvcat.machine, error);
 }
 
-static int complain(int error)
+static int relay(int fd)
 {
-	enum hv_error meaning = hv_error_from_errno(HV_SCHEME_HYPERV, error);
-	if (meaning == HV_OTHER)
-		say("%s: unexpected error %d", hvcat.url, -error);
-	else
-		say("%s: %s", hvcat.url, hv_error_explain(hvcat.endpoint.scheme, error));
-	return error;
-}
-
-static bool send_all(SOCKET socket, const char *bytes, int size)
-{
-	while (size > 0) {
-		int n = send(socket, bytes, size, 0);
-		if (n <= 0)
-			return false;
-		bytes += n;
-		size -= n;
+	const struct options *options = &hvcat.options;
+	int second = wire_dial(options, &options->endpoint[1], &hvcat.machine);
+	if (second < 0)
+		return complain(1, second);
+	if (options->verbose)
+		say("connected to %s", options->url[1]);
+	struct stream ends[2] = { { .socket = (SOCKET)fd }, { .socket = (SOCKET)second } };
+	struct flow there = { .from = &ends[0], .to = &ends[1] };
+	struct flow back = { .from = &ends[1], .to = &ends[0] };
+	int r = hv_set_blocking(second);
+	if (r >= 0)
+		r = flow_start(&there);
+	if (r >= 0) {
+		flow_run(&back);
+		flow_wait(&there);
+		r = there.result < 0 ? complain(0, there.result)
+		    : back.result < 0 ? complain(1, back.result) : 0;
 	}
-	return true;
+	wire_close(second);
+	return r;
 }
 
-static void tell_end(void)
+static int run_command(int fd, const struct hv_peer *peer)
 {
-	(void)hv_shutdown((int)hvcat.peer, hvcat.quits ? SD_BOTH : SD_SEND);
+	int status = command_run(hvcat.options.command, (SOCKET)fd, peer);
+	if (status < 0)
+		say("cmd.exe: it cannot be run");
+	else if (hvcat.options.verbose)
+		say("the command has ended: exit status %d", status);
+	return status;
 }
 
-/* What a peer does not take any more is lost; with -k the next one gets what follows. */
-static bool forward(const char *bytes, int size)
+/* A connection until its end: 0, the status of the command, or a negative error. */
+static int serve(int fd, const struct hv_peer *peer)
 {
-	WaitForSingleObject(hvcat.connected, INFINITE);
-	EnterCriticalSection(&hvcat.lock);
-	bool sent = hvcat.peer != INVALID_SOCKET && send_all(hvcat.peer, bytes, size);
-	LeaveCriticalSection(&hvcat.lock);
-	return sent || hvcat.again;
+	int r = hv_set_blocking(fd);
+	if (r < 0)
+		return complain(0, r);
+	if (hvcat.options.command)
+		r = run_command(fd, peer);
+	else if (hvcat.options.urls > 1)
+		r = relay(fd);
+	else
+		r = standard_serve(&hvcat.options, fd);
+	wire_close(fd);
+	return r;
 }
 
-static DWORD WINAPI forward_input(void *unused)
+static DWORD WINAPI serve_one_of_many(void *argument)
 {
-	static char bytes[BUFFER_SIZE];
-	int n;
-	(void)unused;
-	do
-		n = _read(STDIN_FILENO, bytes, sizeof(bytes));
-	while (n > 0 && forward(bytes, n));
-	EnterCriticalSection(&hvcat.lock);
-	SetEvent(hvcat.input_ended);
-	if (hvcat.peer != INVALID_SOCKET)
-		tell_end();
-	LeaveCriticalSection(&hvcat.lock);
+	struct visit *visit = argument;
+	(void)serve(visit->fd, &visit->peer);
+	free(visit);
+	ReleaseSemaphore(hvcat.places, 1, NULL);
 	return 0;
 }
 
-static void set_peer(int fd)
+static int begin(int fd, const struct hv_peer *peer)
 {
-	EnterCriticalSection(&hvcat.lock);
-	hvcat.peer = (SOCKET)fd;
-	SetEvent(hvcat.connected);
-	if (WaitForSingleObject(hvcat.input_ended, 0) == WAIT_OBJECT_0)
-		tell_end();
-	LeaveCriticalSection(&hvcat.lock);
-}
-
-static void forget_peer(void)
-{
-	/* Whoever is writing to it stops. */
-	(void)hv_shutdown((int)hvcat.peer, SD_BOTH);
-	EnterCriticalSection(&hvcat.lock);
-	ResetEvent(hvcat.connected);
-	hvcat.peer = INVALID_SOCKET;
-	LeaveCriticalSection(&hvcat.lock);
-}
-
-/* From the peer to standard output until its end. */
-static int relay(int fd)
-{
-	static char bytes[BUFFER_SIZE];
-	int r = hv_set_blocking(fd), n = 0;
-	if (r < 0)
-		return complain(r);
-	set_peer(fd);
-	while (r >= 0 && (n = recv((SOCKET)fd, bytes, sizeof(bytes), 0)) > 0) {
-		if (_write(STDOUT_FILENO, bytes, (unsigned)n) != n) {
-			say("standard output: it is closed");
-			r = -EPIPE;
-		}
+	struct visit *visit = malloc(sizeof(*visit));
+	if (visit)
+		*visit = (struct visit){ fd, *peer };
+	HANDLE thread = visit ? CreateThread(NULL, 0, serve_one_of_many, visit, 0, NULL) : NULL;
+	if (thread) {
+		CloseHandle(thread);
+		return 0;
 	}
-	/* The rest of the input belongs to this connection, unless someone types it. */
-	if (r >= 0 && n == 0 && !hvcat.again && !_isatty(STDIN_FILENO))
-		WaitForSingleObject(hvcat.input_ended, INFINITE);
-	forget_peer();
-	if (hvcat.verbose)
-		say("closed");
-	return r;
+	free(visit);
+	wire_close(fd);
+	return complain(0, -ENOMEM);
 }
 
-static void describe(const struct hv_peer *peer)
+/* The next connection, or a negative error. */
+static int take_peer(struct hv_peer *ret)
 {
-	char vm[HV_GUID_TEXT], service[HV_GUID_TEXT];
-	say("connection from %s, VmId %s, ServiceId %s", hv_vm_kind_name(peer->kind),
-	    hv_guid_format(&peer->address.vm, vm), hv_guid_format(&peer->address.service, service));
-}
-
-static int serve(void)
-{
-	struct hv_peer peer;
-	int r = hv_listen(&hvcat.listener, &hvcat.endpoint, NULL, &hvcat.machine);
-	if (r < 0)
-		return complain(r);
-	if (hvcat.verbose)
-		say("listening on %s", hvcat.url);
-	do {
+	for (;;) {
 		WaitForSingleObject(hv_listener_event(&hvcat.listener), INFINITE);
 		uint64_t refused = hvcat.listener.refused;
-		int fd = hv_accept(&hvcat.listener, &peer);
-		if (hvcat.verbose && hvcat.listener.refused > refused)
+		int fd = hv_accept(&hvcat.listener, ret);
+		if (hvcat.options.verbose && hvcat.listener.refused > refused)
 			say("refused a peer that may not come in");
 		if (fd == -EAGAIN)
 			continue;
-		if (fd < 0)
-			return complain(fd);
-		if (hvcat.verbose)
-			describe(&peer);
-		r = relay(fd);
-		hv_close(fd);
-		if (!hvcat.again)
-			break;
-	} while (r >= 0);
-	hv_listener_close(&hvcat.listener);
-	return r;
+		if (fd >= 0 && hvcat.options.verbose) {
+			char text[HV_PEER_TEXT];
+			(void)hv_peer_format(ret, text, sizeof(text));
+			say("connection from %s", text);
+		}
+		return fd < 0 ? complain(0, fd) : fd;
+	}
 }
 
-static int call(void)
+/* Returns where nobody else is to come: with the result of the last connection. */
+static int serve_all(void)
 {
-	bool pending;
-	int fd = hv_connect(&hvcat.endpoint, &hvcat.machine, false, &pending);
-	if (fd < 0)
-		return complain(fd);
-	int r = hv_wait(fd, HV_WRITABLE, HYPERV_CONNECT_MILLISECONDS);
-	r = r ? hv_connect_finish(fd) : -ETIMEDOUT;
-	if (r < 0) {
-		hv_close(fd);
-		return complain(r);
+	const struct options *options = &hvcat.options;
+	bool many = options->command || options->urls > 1;
+	for (;;) {
+		struct hv_peer peer;
+		WaitForSingleObject(hvcat.places, INFINITE);
+		int fd = take_peer(&peer);
+		if (fd < 0)
+			return fd;
+		if (options->probes) {
+			bool last = probe_serve(fd, &peer);
+			wire_close(fd);
+			if (last && !options->again)
+				return 0;
+		} else if (!options->again) {
+			hv_listener_close(&hvcat.listener);
+			return serve(fd, &peer);
+		} else if (many) {
+			(void)begin(fd, &peer);
+			continue;
+		} else if (serve(fd, &peer) == -EPIPE) {
+			return -EPIPE;
+		}
+		ReleaseSemaphore(hvcat.places, 1, NULL);
 	}
-	if (hvcat.verbose)
-		say("connected to %s", hvcat.url);
-	r = relay(fd);
-	hv_close(fd);
-	return r;
+}
+
+static int start_listening(void)
+{
+	int r = hv_listen(&hvcat.listener, &hvcat.options.endpoint[0], NULL, &hvcat.machine);
+	if (r < 0)
+		return complain(0, r);
+	if (hvcat.options.verbose)
+		say("listening on %s", hvcat.options.url[0]);
+	return serve_all();
+}
+
+static int start_dialling(void)
+{
+	const struct hv_endpoint *endpoint = &hvcat.options.endpoint[0];
+	struct hv_peer peer = { .kind = hv_vm_kind(&endpoint->address.vm),
+		                .address = endpoint->address };
+	int fd = wire_dial(&hvcat.options, endpoint, &hvcat.machine);
+	if (fd < 0)
+		return complain(0, fd);
+	if (hvcat.options.verbose)
+		say("connected to %s", hvcat.options.url[0]);
+	return serve(fd, &peer);
 }
 
 static int run(void)
 {
-	(void)_setmode(STDIN_FILENO, _O_BINARY);
-	(void)_setmode(STDOUT_FILENO, _O_BINARY);
+	const struct options *options = &hvcat.options;
 	hv_machine_probe(&hvcat.machine);
-	InitializeCriticalSection(&hvcat.lock);
-	hvcat.connected = CreateEventW(NULL, TRUE, FALSE, NULL);
-	hvcat.input_ended = CreateEventW(NULL, TRUE, FALSE, NULL);
-	HANDLE thread = CreateThread(NULL, 0, forward_input, NULL, 0, NULL);
-	if (!hvcat.connected || !hvcat.input_ended || !thread) {
+	hyperv_connect_milliseconds = options->wait;
+	if (options->probes && !options->listens)
+		return probe_dial(options, &hvcat.machine);
+	hvcat.places = CreateSemaphoreW(NULL, (LONG)options->most, (LONG)options->most, NULL);
+	bool many = options->command || options->urls > 1;
+	if (!hvcat.places || (!many && !options->probes && standard_init(options) < 0)) {
 		say("out of memory");
 		return -ENOMEM;
 	}
-	return hvcat.listens ? serve() : call();
-}
-
-static int usage(void)
-{
-	fputs("usage: hvcat [-qv] URL       connect\n"
-	      "       hvcat -l [-kqv] URL   listen for one connection; -k: for one after another\n"
-	      "  -q  close when standard input ends\n"
-	      "  -v  say what happens on standard error\n"
-	      "URL: hyperv://VM/SERVICE\n",
-	      stderr);
-	return 2;
+	return options->listens ? start_listening() : start_dialling();
 }
 
 int wmain(int argc, wchar_t **wide);
 int wmain(int argc, wchar_t **wide)
 {
-	const char *why;
 	char **argv = utf8_arguments(argc, wide);
 	if (!argv)
 		return 1;
-	for (int option; (option = getopt(argc, argv, "lkvq")) != -1;) {
-		hvcat.listens |= option == 'l';
-		hvcat.again |= option == 'k';
-		hvcat.verbose |= option == 'v';
-		hvcat.quits |= option == 'q';
-		if (option == '?')
-			return usage();
-	}
-	if (argc - optind != 1 || (hvcat.again && !hvcat.listens))
-		return usage();
-	hvcat.url = argv[optind];
-	if (hv_endpoint_parse(hvcat.url, &hvcat.endpoint, &why) < 0) {
-		say("%s: %s", hvcat.url, why);
-		return 2;
-	}
-	return run() < 0 ? 1 : 0;
+	int status = options_parse(&hvcat.options, argc, argv);
+	if (status < 0)
+		status = run();
+	return status < 0 ? 1 : status;
 }

@@ -28,7 +28,7 @@ static struct probe {
 	uint64_t connects[CONNECTS_MAX];
 	unsigned connected;
 	uint8_t token[4];
-	/* What was seen. */
+	/* What was seen, in words. */
 	char half_close[3 * PROBE_REPORT], end[3 * PROBE_REPORT], refusal[192];
 	char identity[HV_PEER_TEXT], closing[PROBE_REPORT];
 } probe;
@@ -85,7 +85,8 @@ static bool greet(void)
 	char line[sizeof(PROBE_GREETING) + 1];
 	int fd = open_experiment(PROBE_GREET);
 	if (fd < 0) {
-		say_error(probe.options.url[0], probe.options.endpoint[0].scheme, fd);
+		(void)say_unreachable(probe.options.url[0], &probe.options.endpoint[0], false,
+		                      probe.machine, fd);
 		return false;
 	}
 	read_line(fd, line, sizeof(line));

@@ -91,7 +91,8 @@ static int on_command_over(struct command *command, int status)
 /* What is begun here and cannot be is said, and ends the session. */
 static int fail(struct session *session, unsigned url, int error)
 {
-	say_error(session->options->url[url], session->options->endpoint[url].scheme, error);
+	(void)say_unreachable(session->options->url[url], &session->options->endpoint[url], false,
+	                      session->machine, error);
 	return session->fn(session, error);
 }
 

@@ -39,6 +39,17 @@ key() { # what reg.exe finds
 }
 is_gone() { key "$id" | grep -q 'Unable to find the specified registry key' || fail "$1: $(key "$id")"; }
 
+await() { # PORT: somebody listens there
+	n=0
+	until grep -qi "$(printf '0100007F:%04X 00000000:0000 0A' "$1")" /proc/net/tcp; do
+		n=$((n + 1))
+		test $n -lt 300 || fail "nobody listens on $1: $(cat log 2>&1)"
+		sleep 0.05
+	done
+}
+# Two that start at the same time would disturb each other.
+await $((port + 1))
+
 # Addresses and GUIDs.
 says '22000000 da7c2ea4 3fd00c48 9cc2a4de 20abb878 c90a0000 cbfae611 bd586400 6a7986d3' 0 \
 	hv address hyperv://parent/2761
@@ -85,40 +96,105 @@ says 'this machine is no guest' 0 hv hyperv://parent/5000
 says 'makes no sense' 1 "$wine" "$hvcat" hyperv://parent/5000
 says 'no sockets of this family' 1 "$wine" "$hvcat" unix:///x
 says 'begins with none' 2 "$wine" "$hvcat" tcp://127.0.0.1:5
-says usage 2 "$wine" "$hvcat" -k hyperv://any/5
+says 'no option -c' 2 "$wine" "$hvcat" -c x hyperv://any/5
+says '-k goes with -l' 2 "$wine" "$hvcat" -k hyperv://any/5
+says '-e needs a value' 2 "$wine" "$hvcat" hyperv://any/5 -e
+says '-m x: not a number' 2 "$wine" "$hvcat" -l -k -e x -m x hyperv://any/5
+says 'exclude' 2 "$wine" "$hvcat" -e x hyperv://any/5 hyperv://any/6
+says 'the port or service is missing' 2 "$wine" "$hvcat" hyperv://any
+says '  -e CMD ' 0 "$wine" "$hvcat" --help
+! grep -q '^  -[csgH] ' said || fail '--help'
 
-await() { # PORT: somebody listens there
+await_text() { # FILE TEXT
 	n=0
-	until grep -qi "$(printf '0100007F:%04X 00000000:0000 0A' "$1")" /proc/net/tcp; do
+	until test "$(tr -d '\r' <"$1")" = "$2"; do
 		n=$((n + 1))
-		test $n -lt 300 || fail "nobody listens on $1: $(cat log)"
+		test $n -lt 100 || fail "$1: $(cat "$1" log)"
 		sleep 0.05
 	done
 }
+cat_tcp() { "$wine" "$hvcat_tcp" "$@"; }
+listen() { # OPTION…: on $port, the next one
+	port=$((port + 2))
+	{ "$wine" "$hvcat_tcp" -l -v "$@" <&3 2>log & } 3<&0
+	listener=$!
+	await $port
+	url=hyperv://loopback/$port
+}
+ended() { # STATUS
+	r=0
+	wait $listener || r=$?
+	listener=
+	test $r = "$1" || fail "status $r: $(cat log)"
+}
+stop() {
+	kill $listener
+	wait $listener || :
+	listener=
+}
+any() { echo hyperv://any/$((port + 2)); }
+
 head -c 1000000 /dev/urandom >data
 head -c 300000 /dev/urandom >answer
-"$wine" "$hvcat_tcp" -l -v hyperv://any/$port <answer >received 2>log &
-listener=$!
-await $port
-"$wine" "$hvcat_tcp" hyperv://loopback/$port <data >answered
-wait $listener || fail "hvcat -l: $(cat log)"
-listener=
+listen "$(any)" <answer >received
+cat_tcp $url <data >answered
+ended 0
 cmp data received
 cmp answer answered
-grep -q 'connection from loopback, VmId e0e16197-' log || fail "hvcat -v: $(cat log)"
+grep -q 'connection from LOOPBACK {e0e16197-dd56-4a10-9195-5ee7a155a838, ' log || fail "-v: $(cat log)"
+grep -q 'closed: 1000000 bytes received, 300000 sent' log || fail "-v: $(cat log)"
+says 'nobody listens there' 1 cat_tcp $url
 
-"$wine" "$hvcat_tcp" -l -k hyperv://any/$port </dev/null >received 2>log &
-listener=$!
-await $port
-printf one | "$wine" "$hvcat_tcp" -q hyperv://loopback/$port
-printf two | "$wine" "$hvcat_tcp" hyperv://loopback/$port
-n=0
-until test "$(cat received)" = onetwo; do
-	n=$((n + 1))
-	test $n -lt 100 || fail "hvcat -k: $(cat received log)"
-	sleep 0.05
+listen -k "$(any)" </dev/null >received
+printf one | cat_tcp -q $url
+printf two | cat_tcp $url
+await_text received onetwo
+test "$(printf 'left over' | { cat_tcp -n $url; cat; })" = 'left over' || fail -n
+stop
+
+# Commands: their environment, their status, several at the same time.
+listen -k -e 'set HV_PEER_KIND& set /p line=& call echo %^line%' "$(any)"
+echo first >one
+cat_tcp $url <one >first &
+first=$!
+echo second >two
+cat_tcp $url <two >second
+wait $first
+await_text first 'HV_PEER_KIND=LOOPBACK
+first'
+await_text second 'HV_PEER_KIND=LOOPBACK
+second'
+stop
+listen -e 'exit 7' "$(any)"
+cat_tcp $url </dev/null
+ended 7
+listen "$(any)" </dev/null >received
+r=0
+cat_tcp -e 'echo from the dialler& exit 5' $url || r=$?
+test $r = 5 || fail "-e of a dialler: status $r"
+ended 0
+await_text received 'from the dialler'
+# Relays.
+listen -k -e 'set /p line=& echo answer' "$(any)"
+far=$listener far_url=$url
+listen -k "$(any)" $far_url
+cat_tcp $url <one >relayed
+await_text relayed answer
+stop
+listener=$far
+stop
+listen "$(any)" $far_url
+cat_tcp $url </dev/null
+ended 1
+grep -q "$far_url: nobody listens there" log || fail "relay to nobody: $(cat log)"
+
+# The probe. TCP carries everything that is tried.
+listen -p "$(any)" </dev/null
+cat_tcp -p -v $url >probed
+ended 0
+for line in 'half-close: yes (' 'end-is-safe: yes (' 'peek: yes' 'peer-identity: vm (LOOPBACK {'; do
+	grep -qF "$line" probed || fail "-p: $(cat probed)"
 done
-kill $listener
-wait $listener || :
-listener=
-says 'nobody listens there' 1 "$wine" "$hvcat_tcp" hyperv://loopback/$port
+listen -k "$(any)" </dev/null >/dev/null
+says 'is no "hvcat -l -p"' 1 cat_tcp -p $url
+stop

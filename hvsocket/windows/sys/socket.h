@@ -6,3 +6,7 @@
 #include <winsock2.h>
 
 #define AF_VSOCK 40
+
+#define SHUT_RD SD_RECEIVE
+#define SHUT_WR SD_SEND
+#define SHUT_RDWR SD_BOTH
