@@ -3,8 +3,8 @@
 /*
  * The command gets the socket itself, not a pipe with us in between: nothing is copied. We keep it,
  * too, because the connection ends with the command, also where a process that it has left behind
- * would have it for ever; the shell of most systems is such a command's parent and not the command.
- * For the same reason it has a process group, so that a signal reaches all of it.
+ * has it still. The command is a shell and what the shell has started, so it has a process group:
+ * a signal reaches all of it.
  *
  * A program expects of its standard input that it blocks, of signals that nobody has ignored or
  * blocked them for it, and no descriptors besides the three.
@@ -99,8 +99,8 @@ void command_signal(const struct command *command, int signal)
 }
 
 /*
- * What has come and was not read would make a reset of the end, and the peer might lose by that what
- * was written to it.
+ * What has come and was not read would make a reset of the end, and the peer might lose by that
+ * what was written to it.
  */
 void command_hang_up(int fd)
 {

@@ -2,8 +2,8 @@
 
 /*
  * The command line is checked in whole before anything is opened: what contradicts itself is
- * refused in one line instead of being given some meaning. getopt(3) gets its letters from the table, and
- * so does the help, so that neither can know an option that the other does not.
+ * refused in one line instead of being given some meaning. getopt(3) gets its letters from the
+ * table, and so does the help, so that neither can know an option that the other does not.
  */
 
 #include "contrib/hvcat/options.h"

@@ -75,8 +75,8 @@ static void note_errors(struct pair *pair, unsigned i)
 }
 
 /*
- * A peer that has closed altogether looks on AF_VSOCK like one that has half-closed, until something
- * is written; nothing will do.
+ * A peer that has closed altogether looks on AF_VSOCK like one that has half-closed, until
+ * something is written to it; no bytes at all will do.
  */
 static void note_closing(struct end *end)
 {

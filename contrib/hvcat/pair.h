@@ -28,7 +28,7 @@ struct pair {
 	struct flow flows[2];           /* [i]: from ends[i] to the other */
 	bool told[2];                   /* the end of flow i has been passed on */
 	bool hasty;                     /* over as soon as flow 0 is */
-	bool open_ended;                /* over as soon as flow 1 is: nobody can tell when flow 0 is */
+	bool open_ended;                /* over as soon as flow 1 is: flow 0 may never be */
 	int result;
 	struct loop *loop;
 	pair_fn *fn;

@@ -21,7 +21,7 @@ struct port {
 	struct source source;
 	enum port_kind kind;
 	bool owned;             /* the descriptor is ours to close */
-	bool can_read, can_write; /* worth trying: nothing else has been seen since the last event */
+	bool can_read, can_write; /* worth trying: since the last event nothing has said no */
 	bool hung_up;           /* nobody is there any more to take what is written */
 	void *owner;
 };

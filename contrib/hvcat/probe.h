@@ -12,8 +12,8 @@
 /* Dials, prints "name: value" for each flag, with -v what was seen behind it; the exit status. */
 int probe_dial(const struct options *options, const struct hv_machine *machine);
 /*
- * The other side: serves one connection, which stays the caller's to be closed at once. True when it
- * was the last of a probe.
+ * The other side: serves one connection, which stays the caller's, to be closed at once. True when
+ * it was the last of a probe.
  */
 bool probe_serve(int fd, const struct hv_peer *peer);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The listening side of a probe: one connection after another, each with a request. What it has seen
- * of an experiment is asked for by the next connection, because the one that was experimented with
- * may be of no use any more.
+ * The listening side of a probe: one connection after another, each with a request. What it has
+ * seen of an experiment is asked for by the next connection, because the one that was experimented
+ * with may be of no use any more.
  *
  * It waits a shorter time for everything than the dialling side, which so gets an answer also where
  * something does not come through.

@@ -30,7 +30,9 @@ int say_error(const char *what, enum hv_scheme scheme, int error)
 int say_unreachable(const char *url, const struct hv_endpoint *endpoint, bool listening,
                     const struct hv_machine *machine, int error)
 {
-	const char *rule = error == -EADDRNOTAVAIL ? hv_refusal(endpoint, listening, machine) : NULL;
+	const char *rule = NULL;
+	if (error == -EADDRNOTAVAIL)
+		rule = hv_refusal(endpoint, listening, machine);
 	if (!rule)
 		return say_error(url, endpoint->scheme, error);
 	say("%s: %s: %s", url, hv_error_explain(endpoint->scheme, error), rule);

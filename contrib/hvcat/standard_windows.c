@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Standard input has a thread for as long as the program runs, which hands on to whatever connection
- * there is. It is not waited for at the end, since it may be waiting for a key.
+ * Standard input has a thread for as long as the program runs, which hands on to whatever
+ * connection there is. It is not waited for at the end, since it may be waiting for a key.
  */
 
 #include "contrib/hvcat/standard_windows.h"
@@ -132,6 +132,7 @@ int standard_serve(const struct options *options, int fd)
 	if (r >= 0 && !by_us && (n < 0 || lost < 0))
 		r = say_error(options->url[0], options->endpoint[0].scheme, n < 0 ? n : lost);
 	if (options->verbose)
-		say("closed: %" PRIu64 " bytes received, %" PRIu64 " sent", received, standard.sent);
+		say("closed: %" PRIu64 " bytes received, %" PRIu64 " sent", received,
+		    standard.sent);
 	return r;
 }

@@ -1,74 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Usage: test.sh HVCAT. Every option and every exit status, with each kind of socket that needs no VM.
+# Usage: test.sh HVCAT. What goes through, with each kind of socket that needs no VM.
 set -eu
-hvcat=$(realpath "$1")
-folder=$(mktemp -d)
-pids=
-cleanup() {
-	for pid in $pids; do kill "$pid" 2>/dev/null || :; done
-	wait
-	rm -rf "$folder"
-}
-trap cleanup EXIT
-cd "$folder"
-export HVCAT="$hvcat" HVSOCKET_LOOPBACK_DIR="$folder/loopback"
+. "$(dirname "$0")/test-lib.sh"
 
-fail() {
-	echo "$*" >&2
-	for log in log said; do test ! -s $log || sed "s/^/$log: /" $log >&2; done
-	exit 1
-}
-
-await() { # COMMAND…: until it succeeds
-	n=0
-	until "$@"; do
-		n=$((n + 1))
-		test $n -lt 250 || fail "$*: not yet"
-		sleep 0.02
-	done
-}
-
-# Listens in the background, with standard error in the file "log"; returns when FILE is there.
-listen() { # FILE OPTION…
-	file=$1
-	shift
-	# A shell gives what it runs in the background no standard input, unless it is told.
-	{ "$hvcat" -l "$@" <&3 2>log & } 3<&0
-	listener=$!
-	pids="$pids $listener"
-	await test -S "$file"
-}
-
-ended() { # STATUS WHAT: the listener
-	r=0
-	wait "$listener" || r=$?
-	test "$r" = "$1" || fail "$2: status $r"
-}
-
-stop() { # WHAT: the listener ends by a signal, and leaves nothing behind
-	kill "$listener"
-	ended 0 "$1"
-	test ! -e "$file" || fail "$1: $file is left behind"
-}
-
-says() { # TEXT STATUS ARGUMENT…
-	text=$1 status=$2
-	shift 2
-	r=0
-	"$hvcat" "$@" >output 2>said </dev/null || r=$?
-	test "$r" = "$status" || fail "$*: status $r"
-	grep -qF -e "$text" said || fail "$*: not \"$text\""
-	test "$(wc -l <said)" = 1 || fail "$*: more than a line"
-}
-
-head -c 3000000 /dev/urandom >data
-head -c 1500000 /dev/urandom >answer
-unix=unix://$folder
-hybrid=hybrid://$folder
-vm=9866c7bc-0c89-4cb0-9427-5b526d1ae83b
-
-# Both directions of one connection at once, from files and through pipes; the socket goes at the end.
+# Both directions of one connection at once, from files and through pipes; then the socket goes.
 both_ways() { # URL FILE [OPTION]
 	listen "$2" "$1" <answer >received
 	"$hvcat" ${3-} "$1" <data >answered || fail "$1: status"
@@ -80,6 +16,15 @@ both_ways() { # URL FILE [OPTION]
 both_ways "$unix/u" u
 both_ways "$hybrid/v:5000" v_5000 -g
 both_ways "$hybrid/v:$vm" v_$vm -g
+# A service that is no port is nothing for AF_VSOCK, whatever this machine has of it.
+both_ways hyperv://loopback/$vm loopback/loopback_$vm
+
+# The two programs of the introductions: a server for everybody and a client, of one service.
+listen loopback/loopback_$vm -k -v -e 'echo to the client; cat >&2' hyperv://any/$vm
+test "$(echo to the server | "$hvcat" hyperv://loopback/$vm)" = 'to the client' || fail introduction
+await grep -qx 'to the server' log
+grep -q "connection from LOOPBACK {e0e16197-dd56-4a10-9195-5ee7a155a838, $vm} (uid" log || fail -v
+stop introduction
 cat answer | "$hvcat" -l "$unix/p" | cat >received &
 await test -S p
 cat data | "$hvcat" "$unix/p" | cat >answered
@@ -145,31 +90,6 @@ grep -q 'flags:.02$' seen || fail "-e: does not block: $(cat seen)"
 grep -qx 'descriptors: 0 1 2 3' seen || fail "-e: $(cat seen)"
 grep -q '^LOOPBACK e0e16197-dd56-4a10-9195-5ee7a155a838 ' seen || fail "-e: $(cat seen)"
 grep -q 'connection from LOOPBACK {e0e16197-dd56-4a10-9195-5ee7a155a838, .*} (uid ' log || fail -v
-
-# -e: exit statuses, when listening and when dialling.
-status_of() { # STATUS COMMAND
-	listen s -e "$2" "$unix/s"
-	"$hvcat" "$unix/s" </dev/null >/dev/null 2>said || :
-	ended "$1" "-e '$2'"
-}
-status_of 0 true
-status_of 7 'exit 7'
-status_of 137 'kill -9 $$'
-status_of 127 'exec nothing-of-this-name 2>/dev/null'
-listen s "$unix/s" </dev/null >received
-r=0
-"$hvcat" -e 'echo "$HV_PEER_KIND"; exit 3' "$unix/s" || r=$?
-test $r = 3 || fail "-e of a dialler: status $r"
-ended 0 "-e of a dialler"
-test "$(cat received)" = LOOPBACK || fail "-e of a dialler"
-# A signal reaches the command.
-listen s -e 'echo here; exec sleep 30' "$unix/s"
-"$hvcat" -n "$unix/s" >heard &
-dialler=$!
-await test -s heard
-kill "$listener"
-ended 143 "-e, SIGTERM"
-wait $dialler || fail "the command's end"
 
 # -m: so many at the same time, the others wait.
 listen m -k -m 1 -e 'echo $$; cat' "$unix/m"
@@ -252,7 +172,7 @@ guest 'head -c 3000000 | wc -c'
 test "$("$hvcat" "$hybrid/v:5000" <data)" = 3000000 || fail "hybrid without -H"
 wait $guest
 guest 'head -c 3'
-test "$(timeout 10 "$hvcat" -e 'echo one; head -c 3 >&2' "$hybrid/v:5000" 2>&1)" = one || fail "hybrid -e"
+test "$("$hvcat" -e 'echo one; head -c 3 >&2' "$hybrid/v:5000" 2>&1)" = one || fail "hybrid -e"
 wait $guest
 says 'nobody listens there' 1 "$hybrid/v:5001"
 # A child by its GUID is dialled by its socket, and nobody without a row.
@@ -279,80 +199,40 @@ says 'no answer in time' 1 -w 1 "$hybrid/v:5000"
 kill $(cat /proc/$listener/task/$listener/children)
 stop -w
 
-# Standard input and output that are no good, or not there.
-listen o -k -e 'cat answer; wc -c >counted' "$unix/o"
-lost() { # TEXT STATUS, of the command before
-	test $r = "$2" || fail "$1: status $r"
-	grep -qF "$1" said || fail "not \"$1\""
+# -p, between everything that does not need a VM: two times the same.
+probe() { # URL FILE [OPTION]
+	listen "$2" -p "$1"
+	"$hvcat" -p ${3-} "$1" >probed || fail "-p $1: status"
+	ended 0 "-p $1"
+	for line in 'half-close: yes' 'end-is-safe: yes' 'refuses-fast: yes' 'peek: yes' 'reset: yes' \
+		'peer-identity: credentials'; do
+		grep -qx "$line" probed || fail "-p $1: not $line: $(cat probed)"
+	done
+	grep -qE '^connect: [0-9]+ us$' probed || fail "-p $1: connect"
+	test "$(wc -l <probed)" = 10 || fail "-p $1: $(cat probed)"
 }
-r=0
-"$hvcat" "$unix/o" </dev/null >/dev/full 2>said || r=$?
-lost 'standard output: No space left on device' 1
-r=0
-"$hvcat" "$unix/o" </dev/null >&- 2>said || r=$?
-lost 'standard output: Bad file descriptor' 1
-r=0
-{ "$hvcat" "$unix/o" </dev/null 2>said || echo $? >status; } | head -c 5 >/dev/null
-r=$(cat status)
-lost 'standard output: Broken pipe' 1
-r=0
-"$hvcat" "$unix/o" <. >answered 2>said || r=$?
-lost 'standard input: Is a directory' 1
-cmp answer answered || fail "standard input is a directory"
-r=0
-"$hvcat" "$unix/o" <&- >answered 2>said || r=$?
-test $r = 0 || fail "standard input is closed: status $r"
-cmp answer answered || fail "standard input is closed"
-# The shell's own pipe does not become non-blocking.
-: | { "$hvcat" "$unix/o"; grep flags: /proc/self/fdinfo/0 >flags0; grep flags: /proc/self/fdinfo/1 >flags1; } |
-	cat >/dev/null
-! grep -q '4...$' flags0 flags1 || fail "O_NONBLOCK: $(cat flags0 flags1)"
-stop "standard input and output"
-# A reset is no end.
-listen o -e 'head -c 1; exit 5' "$unix/o"
-r=0
-"$hvcat" "$unix/o" <data >answered 2>said || r=$?
-lost 'the VM or the peer is gone' 1
-ended 5 reset
-
-# What cannot be is said, by its cause.
-says 'nobody listens there' 1 "$unix/none"
-says 'nobody listens there' 1 "$hybrid/none:1"
-says 'makes no sense' 1 hyperv://any/5
-says 'makes no sense' 1 hyperv://broadcast/5
-listen u -k "$unix/u" </dev/null
-says 'in use' 1 -l "$unix/u"
-stop 'in use'
-chmod 777 .
-says 'denied' 1 -l "$hybrid/v:5"
-chmod 700 .
-says 'begins with none' 2 tcp://127.0.0.1:5
-says 'a URL is missing' 2
-says 'too many' 2 "$unix/1" "$unix/2" "$unix/3"
-says 'no option -x' 2 -x "$unix/u"
-says 'no option --xyz' 2 --xyz "$unix/u"
-says '-k goes with -l' 2 -k "$unix/u"
-says '-m goes with -k' 2 -l -m 3 -e cat "$unix/u"
-says '-m goes with -e' 2 -l -k -m 3 "$unix/u"
-says 'exclude' 2 -e cat "$unix/u" "$unix/v"
-says 'exclude' 2 -n -q "$unix/u"
-says '-p goes' 2 -p -e cat "$unix/u"
-says '-n and -q go' 2 -n -e cat "$unix/u"
-says '-e needs a value' 2 -e
-says 'no command' 2 -e '' "$unix/u"
-for wrong in 0 -1 x 1x '' 1000001 99999999999999999999; do
-	says "-m $wrong: not a number" 2 -l -k -e cat -m "$wrong" "$unix/u"
-	says "-w $wrong: not a number" 2 -w "$wrong" "$unix/u"
-done
-for wrong in x "$vm" "$vm=" "$vm=x" "$vm=0" "$vm=2" "$vm=4294967295" "x=3" "parent=3" \
-	00000000-0000-0000-0000-000000000000=3; do
-	says "-c $wrong" 2 -c "$wrong" "$unix/u"
-done
-says 'there already' 2 -c "$vm=3" -c "$vm=4" "$unix/u"
-for wrong in x "$vm" "$vm=" "$vm=0" "$vm=x" "$vm=4294967296" 5=5 \
-	00000005-facb-11e6-bd58-64006a7986d3=5; do
-	says "-s $wrong" 2 -s "$wrong" "$unix/u"
-done
-"$hvcat" --help | grep -q '^usage: hvcat' || fail --help
-"$hvcat" -h | grep -q '^  -e CMD ' || fail -h
-"$hvcat" --version | grep -q '^hvcat [0-9]' || fail --version
+probe "$unix/p" p
+probe "$hybrid/p:5000" p_5000 -g
+probe hyperv://loopback/$vm loopback/loopback_$vm
+grep -qx 'service-guid: yes' probed || fail "-p: a service that is no port"
+listen p -k -p "$unix/p"
+"$hvcat" -p -v "$unix/p" >probed
+grep -q '^half-close: yes (of who dials: the end arrives, ' probed || fail "-p -v: $(cat probed)"
+"$hvcat" -p "$unix/p" >probed
+stop -p
+# A VMM that passes ends on in no direction, by a shell again.
+listen v -k -e 'read -r word port; echo "OK 1"; exec "$HVCAT" -q unix://$PWD/v_guest_$port' "$unix/v"
+vmm=$listener
+listen v_guest_5000 -k -p "$unix/v_guest_5000"
+"$hvcat" -p "$hybrid/v:5000" >probed
+grep -qx 'half-close: no' probed || fail "-p: $(cat probed)"
+stop "-p behind a VMM"
+kill $vmm
+wait $vmm
+# Who is no probe, and who says nothing at all.
+listen p -k -e 'echo hello' "$unix/p"
+says 'is no "hvcat -l -p"' 1 -p "$unix/p"
+stop -p
+listen p -k -e 'exec sleep 30' "$unix/p"
+says 'is no "hvcat -l -p"' 1 -p "$unix/p"
+stop -p
