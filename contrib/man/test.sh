@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Every verb and every option that --help knows is in the manual, and the manual has no mistakes.
-# usage: contrib/man/test.sh HVRUN HVAGENT SHIM
+# usage: contrib/man/test.sh HVRUN HVAGENT SHIM HVCAT
 set -eu
 here=$(dirname "$0")
 hvrun=${1:?hvrun}
 hvagent=${2:?hvagent}
 shim=${3:?containerd-shim-hvrun-v1}
+hvcat=${4:?hvcat}
 bad=0
 
 check() { # page, text, whose
@@ -41,6 +42,10 @@ done
 manual=$(text "$here/containerd-shim-hvrun-v1.8")
 for option in $("$shim" -h | grep -oE '^ +(-[a-z], )?-[a-z-]+' | grep -oE -e '-[a-z-]+'); do
 	check containerd-shim-hvrun-v1.8 "$option" containerd-shim-hvrun-v1
+done
+manual=$(text "$here/hvcat.1")
+for option in $("$hvcat" --help | grep -oE '^ +-(-[a-z]+|[a-zA-Z])'); do
+	check hvcat.1 "$option" hvcat
 done
 if command -v groff >/dev/null; then
 	for page in "$here"/*.[158]; do
