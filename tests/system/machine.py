@@ -28,8 +28,13 @@ class Machine:
         if not (self.guest / "vhost-device-vsock").exists():
             pytest.skip("no vhost-device-vsock")
 
-    def start(self, arguments, words, vsock=True):
-        """The kernel's arguments, and the words of its first process behind them."""
+    def start(self, arguments, words, vsock=True, archive=b""):
+        """The kernel's arguments, and the words of its first process behind them; an archive that goes in front of
+        the image."""
+        image = self.guest / "hvrun-guest.img"
+        if archive:
+            (self.folder / "initrd").write_bytes(archive + image.read_bytes())
+            image = self.folder / "initrd"
         device = ("-chardev", f"socket,id=v,path={self.folder}/vhost", "-device", "vhost-user-vsock-pci,chardev=v")
         self.console = open(self.folder / "console", "wb")
         self._run([self.guest / "vhost-device-vsock", "--guest-cid=3", f"--socket={self.folder}/vhost",
@@ -39,7 +44,7 @@ class Machine:
         self._run(["qemu-system-x86_64", "-M", "q35,memory-backend=mem", "-accel", "tcg", "-cpu", "max", "-m", size,
                    "-object", f"memory-backend-memfd,id=mem,size={size},share=on", "-nodefaults", "-display", "none",
                    "-no-reboot", "-serial", "stdio", "-kernel", self.guest / "vmlinux",
-                   "-initrd", self.guest / "hvrun-guest.img", "-append", f"{arguments} {QUICK} -- {words}",
+                   "-initrd", image, "-append", f"{arguments} {QUICK} -- {words}",
                    *(device if vsock else ())], self.console)
 
     def _run(self, words, output):

@@ -19,7 +19,7 @@ import watch
 OF_HVRUN = ("test_cli", "test_clients", "test_cri", "test_ctr", "test_docker", "test_host_review",
             "test_mount_namespace", "test_sandbox_api", "test_shares", "test_soak", "test_spec",
             "test_spec_members", "test_task_api", "test_terminal")
-OF_VMS = ("test_vm", "test_vm_plain", "test_vm_review", "test_vm_scratch")
+OF_VMS = ("test_vm", "test_vm_plain", "test_vm_review", "test_vm_scratch", "test_vsock", "test_vsock_stress")
 
 # Tests that are about partitions. "file::test", or with its parameters.
 OWN = {

@@ -590,6 +590,40 @@ def vms(world, count=30):
     return f"{count} VMs in {sum(times):.1f} s, {milliseconds(statistics.median(times))} each; nothing left behind"
 
 
+def sockets(world, count):
+    """Connections of random sizes over each kind of socket, 100 at the same time: is each of them right?"""
+    import guest
+    import stress
+    import vmms
+    folder = world.path / "sockets"
+
+    def each(name, function, *args):
+        folder.mkdir(mode=0o700)
+        print(f"  {name}: {function(*args)}", flush=True)
+        shutil.rmtree(folder)
+
+    def by_vmm(kind, direction):
+        machine = vmms.Vmm(folder, kind, dial=[5000])
+        try:
+            return stress.through(machine, direction, count)
+        finally:
+            machine.kill()
+            machine.log.close()
+    began = time.monotonic()
+    each("unix", stress.unix, folder, count)
+    each("hybrid", stress.hybrid, folder, count)
+    each("hvcat between two unix sockets", stress.relay, folder, count)
+    for kind in vmms.KINDS:
+        for direction in ("the host dials", "the guest dials"):
+            each(f"{kind}, {direction}", by_vmm, kind, direction)
+    if can_start_vms():
+        with guest.shared_vm([stress.STRESS]) as vm:
+            guest.load_loopback(vm)
+            for number, how in enumerate(stress.IN_A_VM):
+                print(f"  in a VM, {how}: {stress.in_a_vm(vm, how, 5000 + number, count)}", flush=True)
+    return f"{count} each, none wrong, in {time.monotonic() - began:.0f} s"
+
+
 def can_start_vms():
     guest = pathlib.Path(os.environ.get("HVRUN_GUEST") or hvrun.BUILD / "guest")
     return (guest / "hvrun-guest.img").exists() and bool(shutil.which("qemu-system-x86_64"))
@@ -604,6 +638,7 @@ SOAKS = {
     "stdin": (stdin, 10 * 1000 ** 3, 50 * 1000 ** 2),
     "kills": (kills, 300, 20),
     "vms": (vms, 30, 3),
+    "sockets": (sockets, 100000, 200),
 }
 
 
