@@ -272,6 +272,7 @@ def test_client_that_asks_without_end(hv, sleeper):
     assert hv.status(sleeper) == "running"
 
 
+@pytest.mark.long
 def test_subscriber_that_does_not_read(hv, sleeper):
     """Events pile up to a bound for who does not take them; others are not held up."""
     pid = sandbox_of(hv, sleeper)
@@ -307,6 +308,7 @@ def test_descriptors_of_a_refused_request_are_not_the_next_ones(hv, sleeper):
     assert texts == [b"", b"", b"hello\n"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("limit", range(64, 72))
 def test_no_descriptors_left(hv, sleeper, limit):
     """Clients beyond the limit are turned away, and the loop does not spin on them."""
@@ -541,6 +543,7 @@ def test_sandbox_killed_when_it_has_made_a_container(hv, rootfs):
     hv.run("delete", "--force", first)
 
 
+@pytest.mark.long
 def test_partition_that_does_not_answer(hv, rootfs):
     """list, state and the like are not held up for ever, and other partitions not at all."""
     bad, good = [hv.background(container.config("sleep", "1000", rootfs=rootfs)) for _ in range(2)]

@@ -15,6 +15,7 @@ def world(place, hv, own_rootfs):
     made.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SHORT)
 def test_soak(world, name):
     size = SHORT[name] // 10 if world.hv.in_vm and name in ("runs", "stdin") else SHORT[name]

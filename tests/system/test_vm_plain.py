@@ -303,7 +303,6 @@ def test_redial(fresh):
 # Running
 
 
-@pytest.mark.long
 def test_a_thousand_execs(host):
     """Each with its own code and output, as many at once as an emulated CPU can take."""
     cid, _ = host.run("sleep 10000")

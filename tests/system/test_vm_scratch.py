@@ -257,6 +257,7 @@ def test_failed_creation(hv, image, scratch):
         assert hv.run_spec(on(sh("echo fine", rootfs=image), disk), *options).stdout == "fine\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("victim", ["client", "qemu", "sandbox"])
 def test_killed_while_it_is_made(hv, image, scratch, victim):
     """Whoever dies, the disk is free a moment later, and nothing is wrong with it that its journal cannot mend."""
@@ -317,6 +318,7 @@ def total(hv, cid):
     return hv.run("stats", "--vm", "--format", "json", cid).json()["statistics"]["guest"]["memory_total"] / MIB
 
 
+@pytest.mark.long
 def test_memory(hv, rootfs, image):
     box = hv.background(config("sleep", "1000", rootfs=rootfs))
     whole = total(hv, box)
