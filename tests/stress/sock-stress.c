@@ -9,9 +9,10 @@
  *   sock-stress [-fg] [-n CONNECTIONS] [-p PARALLEL] [-b BYTES] [-w WRITE] [-z SILENT] [-r SEED]
  *               [-t SECONDS] URL
  *
- * The end of what the client says is a half-close. With -f, on both sides, it is told by a length in
- * front, which is sent back as well, and the client closes first: for carriers on which a half-close
- * is lost or taken for a close. -z: so many connections that say nothing are there all the time.
+ * The end of what the client says is a half-close. With -f, on both sides, it is told by a length
+ * in front, which is sent back as well, and the client closes first: for carriers on which a
+ * half-close is lost or taken for a close. -z: so many connections that say nothing are there all
+ * the time.
  *
  * What a connection costs is a struct slot or a struct peer, and nothing that grows.
  */
@@ -390,7 +391,7 @@ static int slot_ready(struct source *source, uint32_t got)
 		if (error < 0)
 			return slot_failed(slot, error);
 		slot->state = SLOT_GREETING;
-		/* fallthrough */
+		__attribute__((fallthrough));
 	case SLOT_GREETING:
 		error = options.as_guest ? 0 : hv_handshake(source->fd, &endpoint, &slot->handshake);
 		if (error == -EAGAIN)

@@ -10,12 +10,15 @@ import tempfile
 
 import pytest
 
-pytest.register_assert_rewrite("agent", "bootports", "bridge", "containerd", "cri", "hvrun", "shimclient", "ttrpc", "watch")
+pytest.register_assert_rewrite("agent", "bootports", "bridge", "containerd", "cri", "guest", "hvcat", "hvrun",
+                               "shimclient", "stress", "ttrpc", "vmms", "watch")
 
 import container
 import containerd
+import hvcat
 import partition
 import shimclient
+import vmms
 import watch
 from agent import Agent
 from hvrun import HVAGENT, HVRUN, Hvrun
@@ -240,6 +243,29 @@ def ctr(request, driver, place):
     watch.eventually(lambda: not daemon.leftovers(), 5, f"end of {daemon.leftovers()}")
     left += [line for line in watch.mounts() if str(daemon.path) in line]
     assert not left, f"left behind: {left}"
+
+
+@pytest.fixture
+def cats(place):
+    made = hvcat.Cats(place)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def vmm(place, cats):
+    """Starts VMMs: vmm(kind, …)."""
+    started = []
+
+    def start(kind, *options, folder="vm", **more):
+        path = place.path / folder
+        path.mkdir(mode=0o700, exist_ok=True)
+        started.append(vmms.Vmm(path, kind, *options, **more))
+        watch.own(started[-1].process)
+        return started[-1]
+    yield start
+    for machine in started:
+        machine.close()
 
 
 @pytest.fixture(scope="session")

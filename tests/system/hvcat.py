@@ -152,6 +152,10 @@ class Cats:
         process = self.popen(*words, f"unix://{self.path}/u{self.files}", **more)
         return process, self.accept(server)
 
+    def loopback(self, service):
+        """The socket of hyperv://loopback."""
+        return self.path / "loopback" / f"loopback_{service}"
+
     def thread(self, function, *args):
         made = threading.Thread(target=function, args=args, daemon=True)
         made.start()

@@ -102,8 +102,8 @@ def in_a_vm(vm, how, port, count, silent=0):
     figures = f"-t 120 -n {count} -z {silent}"
     more = {"timeout": 60 + count / 20}
     if how == "loopback":
-        text = vm.shell(f"sock-stress -s vsock://any:{port} & p=$!; sleep .3; sock-stress {figures} vsock://local:{port} "
-                        "2>&1; kill $p; wait $p", **more).decode()
+        text = vm.shell(f"sock-stress -s vsock://any:{port} & p=$!; sleep .3; "
+                        f"sock-stress {figures} vsock://local:{port} 2>&1; kill $p; wait $p", **more).decode()
         assert " 0 broken\n" in text, text
     elif how == "loopback, unix":
         text = vm.shell(f"sock-stress -s hyperv://any/{port} & p=$!; sleep .3; sock-stress {figures} "

@@ -50,13 +50,6 @@ def vm(shared, place):
     assert not [line for line in after if line not in before], after
 
 
-@pytest.fixture
-def cats(place):
-    made = hvcat.Cats(place)
-    yield made
-    made.close()
-
-
 @pytest.fixture(scope="module")
 def loopback(shared):
     guest.load_loopback(shared)
@@ -106,8 +99,8 @@ def socat_dials(vm, port, seconds=5):
 
 def in_guest(vm, listener, script, **more):
     """A script beside a listener of the guest, which is there when the script runs and gone behind it."""
-    return vm.shell(f"{listener} & p=$!; sleep .2; {{ {script}; }} 2>&1; kill $p 2>/dev/null; wait $p 2>/dev/null; true",
-                    **more)
+    return vm.shell(f"{listener} & p=$!; sleep .2; {{ {script}; }} 2>&1; kill $p 2>/dev/null; wait $p 2>/dev/null; "
+                    "true", **more)
 
 
 # Who dials and who listens: hvcat, or socat as everybody knows it
@@ -222,7 +215,8 @@ def test_who_came(vm, cats, port):
 def test_refused(vm, port):
     """vhost-device-vsock does not say that nobody listens: the kernel gives up after 2 s, or -w before. What makes no
     sense is told before the kernel is asked."""
-    for url, option, least, most in ((f"hyperv://parent/{port}", "-w 1", 0.9, 1.7), (f"vsock://host:{port}", "", 1.9, 3)):
+    for url, option, least, most in ((f"hyperv://parent/{port}", "-w 1", 0.9, 1.7),
+                                     (f"vsock://host:{port}", "", 1.9, 3)):
         said, seconds = seconds_of(vm, f"hvcat {option} {url}")
         assert "no answer in time" in said and least < seconds < most, (said, seconds)
     for url in (f"hyperv://any/{port}", f"hyperv://children/{port}", f"hyperv://broadcast/{port}",
