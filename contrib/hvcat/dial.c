@@ -16,7 +16,9 @@ static int on_ready(struct source *source, uint32_t got)
 {
 	struct dial *dial = container_of(source, struct dial, source);
 	(void)got;
-	int r = hv_connect_finish(source->fd);
+	/* Asked once: what becomes of the connection later is the handshake's to say. */
+	int r = dial->pending ? hv_connect_finish(source->fd) : 0;
+	dial->pending = false;
 	if (r >= 0 && !dial->as_guest)
 		r = hv_handshake(source->fd, dial->endpoint, &dial->handshake);
 	if (r == -EAGAIN)
@@ -32,15 +34,15 @@ static int on_deadline(struct timer *timer)
 int dial_start(struct dial *dial, struct loop *loop, const struct hv_endpoint *endpoint,
                const struct hv_machine *machine, bool as_guest, unsigned milliseconds, dial_fn *fn)
 {
-	bool pending;
 	*dial = (struct dial){
 		.source = SOURCE_NULL,
 		.deadline = TIMER_NULL,
 		.endpoint = endpoint,
+		.handshake.services = machine->services,
 		.as_guest = as_guest,
 		.fn = fn,
 	};
-	int fd = hv_connect(endpoint, machine, as_guest, &pending);
+	int fd = hv_connect(endpoint, machine, as_guest, &dial->pending);
 	if (fd < 0)
 		return fd;
 	int r = source_init(&dial->source, loop, fd, EPOLLOUT, on_ready);

@@ -15,7 +15,7 @@ struct dial {
 	struct timer deadline;
 	const struct hv_endpoint *endpoint;     /* borrowed */
 	struct hv_handshake handshake;
-	bool as_guest;
+	bool as_guest, pending;
 	dial_fn *fn;
 };
 #define DIAL_NULL { .source = SOURCE_NULL, .deadline = TIMER_NULL }

@@ -54,12 +54,16 @@ static void lose(struct pair *pair, const struct end *end, const char *standard,
 		say_error(end->name, end->scheme, error);
 }
 
-/* Some kernels (6.17 and on) say so on hv_sock when the host closes in good order. */
-static bool is_end_of_stream(const struct end *end, int error)
+/*
+ * How AF_VSOCK may say that the peer has closed in good order: with EIO or ENOMEM on hv_sock (kernels
+ * from 6.17 on), and with ENOTCONN where our half-close came after that.
+ */
+static bool is_end_of_stream(const struct end *end, int error, bool half_closed)
 {
 	int domain;
 	socklen_t size = sizeof(domain);
-	return (error == -EIO || error == -ENOMEM) && !end->is_standard &&
+	return (error == -EIO || error == -ENOMEM || (error == -ENOTCONN && half_closed)) &&
+	       !end->is_standard &&
 	       getsockopt(end->reader->source.fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
 	       domain == AF_VSOCK;
 }
@@ -68,7 +72,7 @@ static void note_errors(struct pair *pair, unsigned i)
 {
 	struct flow *flow = &pair->flows[i];
 	const struct end *from = &pair->ends[i], *to = &pair->ends[!i];
-	if (flow->read_error < 0 && is_end_of_stream(from, flow->read_error))
+	if (flow->read_error < 0 && is_end_of_stream(from, flow->read_error, pair->told[!i]))
 		flow->read_error = 0;
 	lose(pair, from, "standard input", flow->read_error);
 	lose(pair, to, "standard output", flow->write_error);

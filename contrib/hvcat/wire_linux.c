@@ -92,13 +92,13 @@ int wire_dial(const struct options *options, const struct hv_endpoint *endpoint,
               const struct hv_machine *machine)
 {
 	uint64_t deadline = wire_microseconds() + (uint64_t)options->wait * 1000;
-	struct hv_handshake handshake = { 0 };
+	struct hv_handshake handshake = { .services = machine->services };
 	bool pending;
 	cleanup_close int fd = hv_connect(endpoint, machine, options->as_guest, &pending);
 	if (fd < 0)
 		return fd;
 	int r = pending ? wait_until(fd, POLLOUT, deadline) : 0;
-	if (r >= 0)
+	if (r >= 0 && pending)
 		r = hv_connect_finish(fd);
 	while (r >= 0 && !options->as_guest) {
 		r = hv_handshake(fd, endpoint, &handshake);

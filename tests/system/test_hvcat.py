@@ -220,7 +220,6 @@ def test_one_handshake_at_a_time(cats, vmm):
     assert cats.end(process) == (0, b"", "")
 
 
-@pytest.mark.xfail(reason="a reset before the reply is not taken for a refusal")
 def test_full_vmm(cats, vmm):
     """It has as many connections as it may have: the next one is refused, and let in when one has gone."""
     machine = vmm("firecracker")
@@ -812,7 +811,6 @@ def test_one_child(cats, vmm):
     assert cats.end(process)[0] == 0
 
 
-@pytest.mark.xfail(reason="the handshake is not told of -s")
 def test_service_of_a_child(cats, vmm):
     """By -s it has a port, for a VMM that knows no GUIDs."""
     machine = vmm("firecracker", dial=[7001])

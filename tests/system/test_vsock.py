@@ -174,7 +174,6 @@ def test_both_directions_at_once(vm, cats, port):
     assert process.wait(10) == 0
 
 
-@pytest.mark.xfail(reason="hvcat takes ENOTCONN for a loss")
 def test_end_before_the_half_close(vm, cats, port):
     """The kernel has a word of its own for the end of what the host has closed before the guest half-closes."""
     cats.listen("-k", "-e", "echo from the host", vm.url(port), path=f"{vm.base}_{port}")
