@@ -84,13 +84,16 @@ static bool greet(void)
 {
 	char line[sizeof(PROBE_GREETING) + 1];
 	int fd = open_experiment(PROBE_GREET);
-	if (fd < 0) {
+	/* Somebody was there, and went when he had heard what we want. */
+	bool is_gone = fd < 0 && hv_error_from_errno(probe.options.endpoint[0].scheme, fd) == HV_GONE;
+	if (fd < 0 && !is_gone) {
 		(void)say_unreachable(probe.options.url[0], &probe.options.endpoint[0], false,
 		                      probe.machine, fd);
 		return false;
 	}
 	read_line(fd, line, sizeof(line));
-	wire_close(fd);
+	if (!is_gone)
+		wire_close(fd);
 	if (strcmp(line, PROBE_GREETING) == 0)
 		return true;
 	say("%s: whoever listens there is no \"hvcat -l -p\"", probe.options.url[0]);
