@@ -159,6 +159,7 @@ vmm=$listener
 guest() { # COMMAND
 	"$hvcat" -l -e "$1" "$unix/v_guest_5000" &
 	guest=$!
+	pids="$pids $guest"
 	await test -S v_guest_5000
 }
 guest 'printf hello'
