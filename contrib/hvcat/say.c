@@ -31,6 +31,11 @@ int say_unreachable(const char *url, const struct hv_endpoint *endpoint, bool li
                     const struct hv_machine *machine, int error)
 {
 	const char *rule = NULL;
+	/* Of who dials it means that nobody is there; of who listens, that the folder is not. */
+	if (listening && error == -ENOENT) {
+		say("%s: %s", url, strerror(-error));
+		return error;
+	}
 	if (error == -EADDRNOTAVAIL)
 		rule = hv_refusal(endpoint, listening, machine);
 	if (!rule)

@@ -76,6 +76,7 @@ listen u -k "$unix/u" </dev/null
 says 'in use' 1 -l "$unix/u"
 stop 'in use'
 chmod 777 .
+says "No such file or directory" 1 -l "$unix/none/u"
 says 'denied' 1 -l "$hybrid/v:5"
 chmod 700 .
 says 'begins with none' 2 tcp://127.0.0.1:5
