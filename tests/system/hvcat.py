@@ -11,6 +11,7 @@ import errno
 import os
 import pathlib
 import platform
+import signal
 import socket
 import struct
 import subprocess
@@ -44,7 +45,11 @@ _header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", 6, ctypes.addresso
 
 
 def without_vsock():
-    """In a process that is about to become hvcat."""
+    """In a process that is about to become hvcat. What the tests were started with is no business of it: nohup
+    would have it ignore signals."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or \
             _libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, _header, 0, 0):
         os._exit(111)

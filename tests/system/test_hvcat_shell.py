@@ -247,6 +247,15 @@ def test_signals(cats, number):
         watch.kill([pid for pid in commands if watch.stat(pid)])
 
 
+def test_nohup(cats):
+    """Signals that it was started to ignore it ignores."""
+    path = cats.path / "u"
+    process = cats.listen("-k", "-n", f"unix://{path}", prefix=("nohup",))
+    process.send_signal(signal.SIGHUP)
+    assert is_silent(cats.client(path))
+    assert cats.kill(process, signal.SIGTERM) == 0
+
+
 # What costs nothing
 
 def ticks(process):
