@@ -253,6 +253,7 @@ def test_podman_many(podman):
         assert (process.returncode, out) == (n, b"c%d\n" % n), err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("victim", ["sandbox", "agent", "proxy"])
 def test_podman_after_a_death(podman, pbox, victim):
     session = podman.popen("exec", pbox, "sleep", "1001")

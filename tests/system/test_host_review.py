@@ -501,6 +501,7 @@ def test_paused_when_something_dies(hv, rootfs):
         watch.eventually(lambda: not hv.place.remains(), 2)
 
 
+@pytest.mark.long
 def test_starter_killed(hv, rootfs, place):
     """A partition that nobody waits for any more ends by itself, long before its limit."""
     bundle = hv.bundle(container.config("true", rootfs=rootfs))

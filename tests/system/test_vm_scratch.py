@@ -231,6 +231,7 @@ def test_wrong_file_systems(hv, image, place, scratch):
     assert hv.run_spec(on(sh("echo fine", rootfs=image), scratch()), "--pod", box).stdout == "fine\n"
 
 
+@pytest.mark.long
 def test_not_allowed(hv, image, scratch, allow):
     """Then it means nothing, as other annotations that are not in the list."""
     disk = scratch()
@@ -343,6 +344,7 @@ def test_memory(hv, rootfs, image):
     assert hv.run_spec(spec, "--pod", box, timeout=60).stdout == "80000000\n"
 
 
+@pytest.mark.long
 def test_memory_refused(hv, rootfs):
     box = hv.background(config("sleep", "1000", rootfs=rootfs))
     for words in (("--vm",), ("--vm", "--pids-limit", "5"), ("--vm", "--memory", "128M", "--pids-limit", "5"),
