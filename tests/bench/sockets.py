@@ -8,6 +8,7 @@ through the same sockets: hybrid ones of this machine, and virtio-vsock between 
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import time
@@ -23,7 +24,7 @@ TARGET = ">= 0.9"
 
 # The guest: the modules that the agent would load, the share as its root, and then the steps, each as
 # soon as the host listens for it. The kernel takes what stands between quotes as one word.
-BOOT = ("rdinit=/usr/bin/busybox -- sh -c \"cd /usr/lib/modules; for list in virtio virtiofs; do "
+BOOT = ("rdinit=/usr/bin/busybox -- sh -c \"cd /usr/lib/modules; for list in virtio vsock virtiofs; do "
         "while read -r module; do busybox insmod $module; done <lists/$list; done 2>/dev/null; "
         "busybox mkdir /m; busybox mount -t virtiofs hvrun /m; exec busybox chroot /m /bin/sh /steps\"")
 STEPS = """export PATH=/bin:/usr/bin
@@ -175,5 +176,12 @@ class SocketBench:
         else:
             line = f"{tool} -u UNIX-LISTEN:{path} OPEN:/dev/null,wronly" if direction == "out" else \
                 f"{data} | {tool} -u - UNIX-LISTEN:{path}"
-        subprocess.run(["sh", "-c", line], check=True, timeout=120, stdout=NULL)
-        path.unlink(missing_ok=True)
+        process = subprocess.Popen(["sh", "-c", line], stdout=NULL, start_new_session=True)
+        try:
+            if process.wait(120):
+                raise RuntimeError(f"{line}: exit status {process.returncode}")
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            path.unlink(missing_ok=True)
