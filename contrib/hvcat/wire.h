@@ -22,3 +22,8 @@ int wire_wait(int fd, int milliseconds);
 void wire_close(int fd);
 void wire_sleep(int milliseconds);
 uint64_t wire_microseconds(void);
+
+/* What each system has of its own for these: one call each, without waiting. */
+int wire_ready(int fd, bool to_write, int milliseconds);        /* 1, 0 or -errno */
+ssize_t wire_take(int fd, void *bytes, size_t size, bool peek);
+ssize_t wire_give(int fd, const void *bytes, size_t size);      /* -EAGAIN: no room */

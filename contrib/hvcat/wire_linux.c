@@ -15,46 +15,21 @@ static int wait_for(int fd, short events, int milliseconds)
 	return n < 0 ? -errno : n;
 }
 
-int wire_wait(int fd, int milliseconds)
+int wire_ready(int fd, bool to_write, int milliseconds)
 {
-	return wait_for(fd, POLLIN, milliseconds);
+	return wait_for(fd, to_write ? POLLOUT : POLLIN, milliseconds);
 }
 
-static ssize_t receive(int fd, void *bytes, size_t size, int flags, int milliseconds)
+ssize_t wire_take(int fd, void *bytes, size_t size, bool peek)
 {
-	int r = wait_for(fd, POLLIN, milliseconds);
-	if (r <= 0)
-		return r < 0 ? r : -ETIMEDOUT;
-	ssize_t n = recv(fd, bytes, size, flags | MSG_DONTWAIT);
+	ssize_t n = recv(fd, bytes, size, MSG_DONTWAIT | (peek ? MSG_PEEK : 0));
 	return n < 0 ? -errno : n;
 }
 
-ssize_t wire_read(int fd, void *bytes, size_t size, int milliseconds)
+ssize_t wire_give(int fd, const void *bytes, size_t size)
 {
-	return receive(fd, bytes, size, 0, milliseconds);
-}
-
-ssize_t wire_peek(int fd, void *bytes, size_t size, int milliseconds)
-{
-	return receive(fd, bytes, size, MSG_PEEK, milliseconds);
-}
-
-int wire_write(int fd, const void *bytes, size_t size, int milliseconds)
-{
-	const char *at = bytes;
-	while (size) {
-		int r = wait_for(fd, POLLOUT, milliseconds);
-		if (r <= 0)
-			return r < 0 ? r : -ETIMEDOUT;
-		ssize_t n = send(fd, at, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (n < 0 && errno != EAGAIN)
-			return -errno;
-		if (n > 0) {
-			at += n;
-			size -= (size_t)n;
-		}
-	}
-	return 0;
+	ssize_t n = send(fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return n < 0 ? -errno : n;
 }
 
 void wire_close(int fd)

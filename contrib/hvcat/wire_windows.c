@@ -11,47 +11,24 @@
 
 static SRWLOCK pending = SRWLOCK_INIT;
 
-int wire_wait(int fd, int milliseconds)
+int wire_ready(int fd, bool to_write, int milliseconds)
 {
-	int r = hv_wait(fd, HV_READABLE, milliseconds);
+	int r = hv_wait(fd, to_write ? HV_WRITABLE : HV_READABLE, milliseconds);
 	return r < 0 ? r : r != 0;
 }
 
-static ssize_t receive(int fd, void *bytes, size_t size, int flags, int milliseconds)
+ssize_t wire_take(int fd, void *bytes, size_t size, bool peek)
 {
-	int r = wire_wait(fd, milliseconds);
-	if (r <= 0)
-		return r < 0 ? r : -ETIMEDOUT;
-	int n = recv((SOCKET)fd, bytes, (int)size, flags);
+	int n = recv((SOCKET)fd, bytes, (int)size, peek ? MSG_PEEK : 0);
 	return n < 0 ? winsock_error() : n;
 }
 
-ssize_t wire_read(int fd, void *bytes, size_t size, int milliseconds)
+ssize_t wire_give(int fd, const void *bytes, size_t size)
 {
-	return receive(fd, bytes, size, 0, milliseconds);
-}
-
-ssize_t wire_peek(int fd, void *bytes, size_t size, int milliseconds)
-{
-	return receive(fd, bytes, size, MSG_PEEK, milliseconds);
-}
-
-int wire_write(int fd, const void *bytes, size_t size, int milliseconds)
-{
-	const char *at = bytes;
-	while (size) {
-		int r = hv_wait(fd, HV_WRITABLE, milliseconds);
-		if (r <= 0)
-			return r < 0 ? r : -ETIMEDOUT;
-		int n = send((SOCKET)fd, at, (int)size, 0);
-		if (n < 0 && winsock_error() != -WSAEWOULDBLOCK)
-			return winsock_error();
-		if (n > 0) {
-			at += n;
-			size -= (size_t)n;
-		}
-	}
-	return 0;
+	int n = send((SOCKET)fd, bytes, (int)size, 0);
+	if (n >= 0)
+		return n;
+	return winsock_error() == -WSAEWOULDBLOCK ? -EAGAIN : winsock_error();
 }
 
 void wire_close(int fd)
